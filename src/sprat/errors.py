@@ -1,0 +1,106 @@
+"""Every error that Sprat raises on purpose.
+
+::
+
+    SpratError                      catch this one
+    ├── InputError                  something that was given is wrong           (exit code 2)
+    │   ├── OptionError             an option, or sprat.toml
+    │   ├── ModelError              the model file
+    │   │   ├── ModelNotFoundError  no such file
+    │   │   ├── ModelFormatError    not ONNX: truncated, HTML, a checkpoint of another kind
+    │   │   ├── ExternalDataError   external data is missing, too short, or leaves the folder
+    │   │   └── UnsupportedModelError  valid ONNX that the runtime here cannot load or run
+    │   └── DataError               the samples
+    │       ├── DataNotFoundError   no such folder or file, or nothing in it
+    │       ├── SampleError         one sample cannot be read: an image that is no image
+    │       └── ShapeMismatchError  the samples do not fit the model's input
+    ├── NoGainError                 the method changed nothing or made the file larger (exit code 1)
+    └── OutputError                 the result cannot be written                (exit code 2)
+
+Each error carries three fields: ``what`` happened, ``where`` (a file, a node, an option) and
+``hint``, what to do about it. ``str(error)`` joins them in that order.
+"""
+
+from __future__ import annotations
+
+
+class SpratError(Exception):
+    """Base class of all errors that Sprat raises on purpose.
+
+    Args:
+        what: One sentence that says what is wrong, with what was got and what was wanted.
+        where: The file, node, sample or option that it is about. Empty if there is none.
+        hint: What the user can do about it. Empty if nothing can be done.
+
+    Attributes:
+        exit_code: The exit code of the command line for this error.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.hint = hint
+        super().__init__(what, where, hint)
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        advice = f" {self.hint}" if self.hint else ""
+        return f"{place}{self.what}{advice}"
+
+
+class InputError(SpratError):
+    """Something that was given to Sprat is wrong."""
+
+    exit_code = 2
+
+
+class OptionError(InputError):
+    """An option, or a value in ``sprat.toml``, is wrong."""
+
+
+class ModelError(InputError):
+    """The model file is missing, damaged, or cannot be used."""
+
+
+class ModelNotFoundError(ModelError):
+    """There is no such model file."""
+
+
+class ModelFormatError(ModelError):
+    """The file is not an ONNX model."""
+
+
+class ExternalDataError(ModelError):
+    """The model's external data is missing, too short, or outside the model's folder."""
+
+
+class UnsupportedModelError(ModelError):
+    """The model is ONNX, but the runtime here cannot load or run it."""
+
+
+class DataError(InputError):
+    """The samples are missing, unreadable, or do not fit."""
+
+
+class DataNotFoundError(DataError):
+    """There is no such data, or nothing in it."""
+
+
+class SampleError(DataError):
+    """One sample cannot be read."""
+
+
+class ShapeMismatchError(DataError):
+    """The samples do not fit the model's input."""
+
+
+class NoGainError(SpratError):
+    """The method changed nothing, or made the file larger."""
+
+
+class OutputError(SpratError):
+    """The result cannot be written."""
+
+    exit_code = 2

@@ -1,0 +1,110 @@
+"""What an evaluation says: plain frozen dataclasses that travel between the rooms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+#: How the primary output is read. ``logit``: one value, above a threshold means class 1.
+#: ``classes``: one score per class, the largest wins. ``sequence``: one score per class at each
+#: position. ``vector``: anything else, compared by cosine similarity.
+OutputKind = Literal["logit", "classes", "sequence", "vector", "custom"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % confidence interval, in the unit of the figure that it belongs to."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A sample on which the two models answer differently.
+
+    Attributes:
+        sample: The sample's name (a path relative to the data folder, or its index).
+        label: Name of the true class; empty where there are no labels.
+        reference: The original model's answer.
+        model: The smaller model's answer.
+        reference_score: The original's score for its own answer (a probability where known).
+        model_score: The smaller model's score for its own answer.
+    """
+
+    sample: str
+    label: str
+    reference: str
+    model: str
+    reference_score: float
+    model_score: float
+
+
+@dataclass(frozen=True)
+class OutputError:
+    """How far the model's raw outputs lie from the reference's, over all samples and outputs.
+
+    Attributes:
+        max_abs: Largest absolute difference.
+        mean_abs: Mean absolute difference.
+        snr_db: Signal-to-noise ratio in decibels, 10 log10(sum ref^2 / sum (ref - model)^2).
+        divergence: Mean Kullback-Leibler divergence KL(reference || model) in nats, where the
+            output is a probability, a logit or class scores; otherwise the mean squared error
+            over the mean square of the reference.
+    """
+
+    max_abs: float
+    mean_abs: float
+    snr_db: float
+    divergence: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model against the reference on the same samples.
+
+    Attributes:
+        split: The samples' name: ``val``, ``test`` or ``data``.
+        samples: How many.
+        metric: ``accuracy`` where there are labels, ``agreement`` where there are none,
+            ``cosine`` for vectors, or the user's metric's name.
+        reference: The reference's mean score, 0 to 1 (1 by definition for ``agreement``).
+        model: The model's mean score.
+        drop: ``100 * (reference - model)``, in points. Positive means that the model is worse.
+        interval: 95 % interval of ``drop``, paired by sample.
+        agreement: Share of the samples with the same answer, 0 to 1.
+        error: Distance of the raw outputs.
+        flips: Samples with different answers, surest reference answers first.
+    """
+
+    split: str
+    samples: int
+    metric: str
+    reference: float
+    model: float
+    drop: float
+    interval: Interval
+    agreement: float
+    error: OutputError
+    flips: tuple[Flip, ...] = ()
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Native time of one model as a ratio to the reference, measured alternately.
+
+    Attributes:
+        ratio: Median over the rounds of model time / reference time.
+        interval: First and ninth decile of the rounds' ratios.
+        reference_ms: Median time of one reference run in milliseconds, batch of one.
+        model_ms: The same for the model.
+        rounds: How many alternations.
+        threads: Threads of each session.
+    """
+
+    ratio: float
+    interval: Interval
+    reference_ms: float
+    model_ms: float
+    rounds: int
+    threads: int

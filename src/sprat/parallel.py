@@ -1,0 +1,45 @@
+"""Work on all cores with results that do not depend on how many there are.
+
+Every unit of work runs single-threaded (its own ONNX Runtime call, its own BLAS call), and units
+run side by side in threads, because both runtimes release the interpreter lock. A sum is then
+formed in the order of the units, so one core and eight give the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def cores() -> int:
+    """Return how many cores this process may use (``SPRAT_THREADS`` sets it)."""
+    asked = os.environ.get("SPRAT_THREADS", "")
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, int(asked)) if asked.isdigit() else max(1, available or 1)
+
+
+def ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Apply ``function`` to each item on all cores; yield the results in the items' order.
+
+    At most two results a core are held at once, so memory stays bounded for endless ``items``.
+    """
+    workers = cores()
+    with threadpool_limits(limits=1), ThreadPoolExecutor(workers) as pool:
+        source = iter(items)
+        waiting: list[Future[R]] = [pool.submit(function, x) for x in islice(source, 2 * workers)]
+        try:
+            while waiting:
+                result = waiting.pop(0).result()
+                waiting.extend(pool.submit(function, item) for item in islice(source, 1))
+                yield result
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,119 @@
+"""``run.json``: the record of one ``sprat optimize``, as versioned pydantic models.
+
+The JSON Schema made from :class:`Run` is published as ``docs/run.schema.json``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from sprat.evaluate.types import Evaluation, Speed
+from sprat.model.inspect import Inspection
+from sprat.model.wire import WireBytes
+
+SCHEMA_VERSION = 1
+
+Outcome = Literal["chosen", "within budget", "over budget", "not better", "failed"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileRecord(_Record):
+    """A file that went in or came out."""
+
+    path: str = Field(description="File name, relative to the output folder for outputs.")
+    sha256: str
+    wire: WireBytes
+
+
+class SplitRecord(_Record):
+    """One set of samples."""
+
+    name: str
+    samples: int
+    digest: str = Field(description="SHA-256 over the samples' contents and labels.")
+    role: str = Field(description="calibration, choice, or the one last look")
+
+
+class DataRecord(_Record):
+    """The data, and how it was read."""
+
+    source: str
+    kind: str = Field(description="folder, csv, npz or callable")
+    classes: tuple[str, ...] = ()
+    preprocess: dict[str, JsonValue] = Field(default_factory=dict)
+    splits: tuple[SplitRecord, ...]
+    notes: tuple[str, ...] = Field(default=(), description="Guesses that were made, said aloud.")
+
+
+class CandidateRecord(_Record):
+    """One model that was tried."""
+
+    name: str = Field(description="Short and unique in the run, such as 'static-minmax'.")
+    method: str = Field(description="float32, float16, dynamic, static, weights, rate-distortion")
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    outcome: Outcome
+    note: str = Field(default="", description="Why it failed, or what was repaired.")
+    sha256: str = ""
+    wire: WireBytes | None = None
+    bits_per_weight: float | None = Field(default=None, description="8 * br-11 bytes / weights.")
+    evaluation: Evaluation | None = Field(default=None, description="On the choice split.")
+    speed: Speed | None = None
+    seconds: float = Field(default=0.0, description="Wall time to make and measure it.")
+
+
+class ChoiceRecord(_Record):
+    """The model that was chosen, and why."""
+
+    candidate: str
+    goal: Literal["small", "fast"]
+    max_drop: float = Field(description="The budget, in points.")
+    reason: str
+    validation: Evaluation
+    test: Evaluation | None = Field(default=None, description="The one look at the test split.")
+    speed: Speed | None = None
+
+
+class LayerRecord(_Record):
+    """Bits and sensitivity of one weight in the chosen model (where the method knows them)."""
+
+    name: str
+    weights: int
+    bits_per_weight: float
+    sensitivity: float = Field(description="Final divergence that quantizing it alone costs.")
+
+
+class LogEntry(_Record):
+    """One line of the implementation log."""
+
+    date: str = Field(description="ISO 8601, UTC, to the second.")
+    operation: str
+    result: str
+    notes: str = ""
+
+
+class Run(_Record):
+    """The record of one run."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    sprat: str = Field(description="Sprat's version.")
+    versions: dict[str, str] = Field(description="Of Python, numpy, onnx, onnxruntime, brotli.")
+    machine: str
+    command: str = Field(description="The command line that repeats the run.")
+    seed: int
+    options: dict[str, JsonValue]
+    model: FileRecord
+    outputs: tuple[FileRecord, ...]
+    data: DataRecord
+    inspection: Inspection
+    simplified: tuple[str, ...] = Field(default=(), description="What cleaning did, a line each.")
+    candidates: tuple[CandidateRecord, ...]
+    choice: ChoiceRecord
+    preview: CandidateRecord | None = None
+    layers: tuple[LayerRecord, ...] = ()
+    timings: dict[str, float] = Field(description="Seconds by stage.")
+    log: tuple[LogEntry, ...] = ()
