@@ -1,0 +1,115 @@
+"""ONNX Runtime sessions that give the same bits on any number of cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from sprat.errors import ShapeMismatchError, UnsupportedModelError
+from sprat.parallel import ordered_map
+
+#: One batch: input name to array, samples along axis 0.
+Feeds = dict[str, NDArray[np.generic]]
+#: Output name to array, samples along axis 0.
+Outputs = dict[str, NDArray[np.generic]]
+
+_QUIET = 4
+
+
+def open_session(
+    model: onnx.ModelProto | Path, *, threads: int = 1, fold_weights: bool = False
+) -> ort.InferenceSession:
+    """Open a model on the CPU.
+
+    Args:
+        model: A model, or the path of one (needed where it has external data).
+        threads: Threads inside one run. Keep 1 where bits must not depend on the machine, and
+            run batches side by side instead (:func:`predict` does).
+        fold_weights: Expand quantized weights once at load instead of at each run (ONNX
+            Runtime's ``session.disable_quant_qdq``): same answers, float speed.
+
+    Returns:
+        A session; its ``run`` may be called from several threads.
+
+    Raises:
+        UnsupportedModelError: The runtime refuses the model.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _QUIET
+    if fold_weights:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    where = str(model) if isinstance(model, Path) else model.graph.name
+    try:
+        source = str(model) if isinstance(model, Path) else model.SerializeToString()
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime and protobuf raise many unrelated classes
+        raise UnsupportedModelError(
+            f"ONNX Runtime {ort.__version__} cannot load this model: {first_line(error)}",
+            where=where,
+            hint="Check the operators and the opset with 'sprat inspect'.",
+        ) from error
+
+
+def run(
+    session: ort.InferenceSession, feeds: Feeds, outputs: Sequence[str] | None = None
+) -> Outputs:
+    """Run one batch.
+
+    Args:
+        session: From :func:`open_session`.
+        feeds: One array per input.
+        outputs: Names of the outputs wanted; all by default.
+
+    Returns:
+        One array per output.
+
+    Raises:
+        ShapeMismatchError: The arrays do not fit the inputs.
+        UnsupportedModelError: The runtime cannot run the model.
+    """
+    names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
+    try:
+        values = session.run(names, feeds)
+    except Exception as error:  # see open_session
+        message = first_line(error)
+        shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in feeds.items())
+        wanted = ", ".join(f"{i.name} {i.type} {i.shape}" for i in session.get_inputs())
+        if "INVALID_ARGUMENT" in message or isinstance(error, ValueError):
+            raise ShapeMismatchError(
+                f"the samples give {shapes}, the model wants {wanted}.",
+                hint="Set the preprocessing: --size, --layout, --channels, or sprat.toml.",
+            ) from error
+        raise UnsupportedModelError(
+            f"ONNX Runtime {ort.__version__} cannot run this model on {shapes}: {message}"
+        ) from error
+    return dict(zip(names, values, strict=True))
+
+
+def predict(
+    session: ort.InferenceSession, batches: Iterable[Feeds], outputs: Sequence[str] | None = None
+) -> Iterator[Outputs]:
+    """Run many batches side by side on all cores, in order.
+
+    Args:
+        session: From :func:`open_session` with one thread.
+        batches: The batches.
+        outputs: Names of the outputs wanted; all by default.
+
+    Yields:
+        The outputs of each batch, in the order of ``batches``.
+    """
+    yield from ordered_map(lambda feeds: run(session, feeds, outputs), batches)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, without ONNX Runtime's internal prefix."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
