@@ -1,0 +1,297 @@
+"""One model against the original, sample by sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from sprat.data.dataset import Dataset, batches
+from sprat.errors import DataError, OptionError
+from sprat.evaluate.interval import paired_interval
+from sprat.evaluate.reading import Answers, Reading, answers, divergence, same
+from sprat.evaluate.types import Evaluation, Flip, OutputError
+from sprat.model.session import Outputs, open_session, predict
+from sprat.progress import Progress, silent
+
+#: A user's metric: outputs and labels to one score per sample, 0 to 1, higher is better.
+Metric = Callable[[Outputs, NDArray[np.int64] | None], NDArray[np.float64]]
+
+#: Samples in one run of a model whose batch axis is dynamic.
+BATCH = 8
+_MAX_OUTPUT_BYTES = 2**31
+
+
+def batch_size(model: onnx.ModelProto) -> int:
+    """Return how many samples go into one run: the first input's fixed batch size, or 8."""
+    known = {tensor.name for tensor in model.graph.initializer}
+    for value in model.graph.input:
+        if value.name not in known:
+            dims = value.type.tensor_type.shape.dim
+            return dims[0].dim_value if dims and dims[0].dim_value > 0 else BATCH
+    return BATCH
+
+
+def predict_all(
+    model: onnx.ModelProto | Path, dataset: Dataset, size: int, progress: Progress = silent
+) -> Outputs:
+    """Run a model over a whole set.
+
+    Args:
+        model: The model. Quantized weights of a weight-only model are expanded once at load.
+        dataset: The samples.
+        size: Samples in one run.
+        progress: Told how many samples are done.
+
+    Returns:
+        Each output over all samples.
+
+    Raises:
+        DataError: The outputs would not fit in memory.
+        ShapeMismatchError: The samples do not fit the inputs.
+    """
+    session = open_session(model, fold_weights=_is_weight_only(model))
+    count = len(dataset.samples)
+    parts: dict[str, list[NDArray[Any]]] = {}
+    done = 0
+    for outputs in predict(session, (_padded(f, size) for f in batches(dataset, size))):
+        real = min(size, count - done)
+        for name, values in outputs.items():
+            _check_batch_axis(name, values, size, real)
+            parts.setdefault(name, []).append(values[:real])
+        done += real
+        expected = sum(p[0].nbytes for p in parts.values()) / size * count
+        if expected > _MAX_OUTPUT_BYTES:
+            raise DataError(
+                f"the outputs of {count} samples take {expected / 1e9:.1f} GB.",
+                hint="Take fewer samples with --limit.",
+            )
+        progress("running the model", done, count)
+    return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def _is_weight_only(model: onnx.ModelProto | Path) -> bool:
+    if isinstance(model, Path):
+        return False
+    kinds = {node.op_type for node in model.graph.node}
+    return "DequantizeLinear" in kinds and "QuantizeLinear" not in kinds
+
+
+def _padded(feeds: dict[str, Any], size: int) -> dict[str, Any]:
+    """Repeat the last sample until the batch is full, for models of a fixed batch size."""
+    short = {k: size - len(v) for k, v in feeds.items()}
+    if not any(short.values()):
+        return feeds
+    return {k: np.concatenate([v, np.repeat(v[-1:], short[k], axis=0)]) for k, v in feeds.items()}
+
+
+def _check_batch_axis(name: str, values: NDArray[Any], size: int, real: int) -> None:
+    if values.ndim == 0 or len(values) != size:
+        raise DataError(
+            f"output {name!r} has shape {list(values.shape)} for {size} samples; "
+            "its first axis must be the samples.",
+            hint="Choose another output with --output." if real else "",
+        )
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The original model's answers on one set, against which others are measured.
+
+    Attributes:
+        dataset: The samples.
+        split: Their name in reports.
+        reading: How the primary output is read.
+        outputs: The original's outputs.
+        answers: The original's answers.
+        scores: ``[N]`` the original's score on each sample.
+        size: Samples in one run.
+        metric: The user's metric, if any, and its name.
+    """
+
+    dataset: Dataset
+    split: str
+    reading: Reading
+    outputs: Outputs
+    answers: Answers
+    scores: NDArray[np.float64]
+    size: int
+    metric: tuple[str, Metric] | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Mean score of the original, 0 to 1."""
+        return float(self.scores.mean())
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """``[N]`` class indices, or None where a sample has no label."""
+        return labels_of(self.dataset)
+
+    def evaluate(self, model: onnx.ModelProto | Path, progress: Progress = silent) -> Evaluation:
+        """Measure a model against the original on these samples.
+
+        Args:
+            model: The model; it must have the original's outputs.
+            progress: Told how many samples are done.
+
+        Returns:
+            Scores, the paired difference with its interval, agreement, output error and flips.
+
+        Raises:
+            DataError: The model lacks an output of the original, or gives another shape.
+        """
+        outputs = predict_all(model, self.dataset, self.size, progress)
+        for name, values in self.outputs.items():
+            got = outputs.get(name)
+            if got is None or got.shape != values.shape:
+                raise DataError(
+                    f"output {name!r} has shape {list(values.shape)} in the reference and "
+                    f"{'no counterpart' if got is None else list(got.shape)} in the model."
+                )
+        return self._compare(outputs)
+
+    def _compare(self, outputs: Outputs) -> Evaluation:
+        theirs = answers(outputs, self.reading)
+        agree = same(self.answers, theirs, self.reading)
+        scores = score(theirs, self.answers, outputs, self)
+        values = self.outputs[self.reading.output], outputs[self.reading.output]
+        spread = divergence(*values, self.reading)
+        return Evaluation(
+            split=self.split,
+            samples=len(self.scores),
+            metric=metric_name(self),
+            reference=self.accuracy,
+            model=float(scores.mean()),
+            drop=100 * float((self.scores - scores).mean()),
+            interval=paired_interval(self.scores, scores),
+            agreement=float(agree.mean()),
+            error=_output_error(self.outputs, outputs, float(spread.mean())),
+            flips=self._flips(theirs, agree),
+        )
+
+    def _flips(self, theirs: Answers, agree: NDArray[np.float64]) -> tuple[Flip, ...]:
+        if self.reading.kind in ("vector", "custom"):
+            return ()
+        found = []
+        classes = self.dataset.classes
+        for i in np.flatnonzero(agree == 0):
+            sample = self.dataset.samples[i]
+            found.append(
+                Flip(
+                    sample=sample.name,
+                    label=_named(sample.label, classes),
+                    reference=_named(self.answers.values[i], classes),
+                    model=_named(theirs.values[i], classes),
+                    reference_score=float(self.answers.confidence[i]),
+                    model_score=float(theirs.confidence[i]),
+                )
+            )
+        return tuple(sorted(found, key=lambda f: (-f.reference_score, f.sample)))
+
+
+def reference_on(
+    model: onnx.ModelProto | Path,
+    dataset: Dataset,
+    split: str,
+    reading: Reading,
+    *,
+    outputs: Outputs | None = None,
+    size: int = BATCH,
+    metric: tuple[str, Metric] | None = None,
+    progress: Progress = silent,
+) -> Reference:
+    """Run the original over a set and keep its answers.
+
+    Args:
+        model: The original.
+        dataset: The samples.
+        split: Their name in reports.
+        reading: How the primary output is read.
+        outputs: The original's outputs on this set, where they are known already.
+        size: Samples in one run.
+        metric: The user's metric, if any, and its name.
+        progress: Told how many samples are done.
+
+    Returns:
+        The reference.
+    """
+    got = outputs if outputs is not None else predict_all(model, dataset, size, progress)
+    mine = answers(got, reading)
+    base = Reference(dataset, split, reading, got, mine, np.zeros(0), size, metric)
+    scores = score(mine, mine, got, base)
+    return Reference(dataset, split, reading, got, mine, scores, size, metric)
+
+
+def labels_of(dataset: Dataset) -> NDArray[np.int64] | None:
+    """Return ``[N]`` class indices, or None where any sample has no label."""
+    found = [sample.label for sample in dataset.samples]
+    known = [label for label in found if label is not None]
+    return np.array(known, dtype=np.int64) if len(known) == len(found) else None
+
+
+def score(
+    theirs: Answers, original: Answers, outputs: Outputs, reference: Reference
+) -> NDArray[np.float64]:
+    """Score each sample: the user's metric, else right or wrong, else agreement.
+
+    Returns:
+        ``[N]`` scores.
+
+    Raises:
+        OptionError: The user's metric does not give one number per sample.
+    """
+    labels = reference.labels
+    if reference.metric is not None:
+        name, metric = reference.metric
+        scores = np.asarray(metric(outputs, labels), dtype=np.float64)
+        if scores.shape != (len(reference.dataset.samples),) or not np.isfinite(scores).all():
+            raise OptionError(
+                f"the metric gave shape {list(scores.shape)}; it must give one finite score per "
+                f"sample, [{len(reference.dataset.samples)}].",
+                where=name,
+            )
+        return scores
+    if labels is not None and reference.reading.kind in ("logit", "classes"):
+        return np.asarray(theirs.values == labels, dtype=np.float64)
+    return same(original, theirs, reference.reading)
+
+
+def metric_name(reference: Reference) -> str:
+    """Return what the scores are called in reports."""
+    if reference.metric is not None:
+        return reference.metric[0]
+    if reference.reading.kind in ("vector", "custom"):
+        return "cosine"
+    labelled = reference.labels is not None and reference.reading.kind != "sequence"
+    return "accuracy" if labelled else "agreement"
+
+
+def _named(value: Any, classes: Sequence[str]) -> str:
+    if value is None:
+        return ""
+    if np.ndim(value) > 0:
+        return " ".join(str(v) for v in np.asarray(value) if v >= 0)[:120]
+    index = int(value)
+    return classes[index] if 0 <= index < len(classes) else str(index)
+
+
+def _output_error(reference: Outputs, model: Outputs, spread: float) -> OutputError:
+    largest = total = signal = noise = 0.0
+    count = 0
+    for name, values in reference.items():
+        ref = values.astype(np.float64)
+        difference = model[name].astype(np.float64) - ref
+        largest = max(largest, float(np.abs(difference).max(initial=0.0)))
+        total += float(np.abs(difference).sum())
+        signal += float((ref**2).sum())
+        noise += float((difference**2).sum())
+        count += values.size
+    snr = math.inf if noise == 0 else 10 * math.log10(max(signal, 1e-300) / noise)
+    return OutputError(largest, total / max(1, count), min(snr, 999.0), spread)
