@@ -1,0 +1,230 @@
+"""ONNX Runtime's own quantizers and its float16 converter, made deterministic and bounded."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from sprat.errors import OptionError, UnsupportedModelError
+from sprat.model.session import Feeds, first_line, open_session
+from sprat.progress import Progress, silent
+from sprat.quantize.configs import Calibration, Dynamic, Float16, Static
+
+#: Float operators whose integer form is worth it; the rest follow by themselves in QDQ.
+_DYNAMIC_OPERATORS = ["Conv", "MatMul", "Gemm", "Gather", "EmbedLayerNormalization", "LSTM"]
+
+
+def quantize_dynamic(model: onnx.ModelProto, config: Dynamic) -> onnx.ModelProto:
+    """Run ``onnxruntime.quantization.quantize_dynamic`` with unsigned 8-bit weights.
+
+    Args:
+        model: Opset 11 or later.
+        config: Nodes that stay float.
+
+    Returns:
+        The quantized model.
+
+    Raises:
+        UnsupportedModelError: The quantizer cannot handle the model.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _workshop("dynamic") as folder:
+        quantize_dynamic(
+            _named_nodes(model),
+            folder / "out.onnx",
+            op_types_to_quantize=_DYNAMIC_OPERATORS,
+            weight_type=QuantType.QUInt8,
+            nodes_to_exclude=list(config.exclude),
+        )
+        return onnx.load(folder / "out.onnx")
+
+
+def quantize_static(
+    model: onnx.ModelProto,
+    config: Static,
+    ranges: bytes,
+) -> onnx.ModelProto:
+    """Run ``onnxruntime.quantization.quantize_static`` in QDQ form, U8 activations, S8 weights.
+
+    Args:
+        model: Opset 13 or later: per-channel scales need an ``axis`` attribute that older
+            opsets lack.
+        config: Nodes that stay float.
+        ranges: Activation ranges, from :func:`calibrate` with the same method.
+
+    Returns:
+        The quantized model.
+
+    Raises:
+        OptionError: The opset is below 13.
+        UnsupportedModelError: The quantizer cannot handle the model.
+    """
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    _require_opset(model, 13)
+    with _workshop("static") as folder:
+        cache = folder / "ranges.json"
+        cache.write_bytes(ranges)
+        quantize_static(
+            _named_nodes(model),
+            folder / "out.onnx",
+            None,
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=list(config.exclude),
+            calibrate_method=_method(config.calibration),
+            calibration_cache_path=cache,
+        )
+        return onnx.load(folder / "out.onnx")
+
+
+def calibrate(
+    model: onnx.ModelProto,
+    samples: Sequence[Feeds],
+    method: Calibration,
+    progress: Progress = silent,
+) -> bytes:
+    """Find the range of every activation from real samples.
+
+    The samples pass one at a time, so that memory holds one sample's activations only.
+
+    Args:
+        model: Opset 13 or later.
+        samples: One batch each; a few dozen real samples. Noise is no calibration data.
+        method: ``minmax``, ``entropy`` or ``percentile`` (99.999 %).
+        progress: Told how many samples are done.
+
+    Returns:
+        The ranges in ONNX Runtime's JSON form.
+
+    Raises:
+        OptionError: There are no samples.
+        UnsupportedModelError: The calibrator cannot handle the model.
+    """
+    from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
+
+    if not samples:
+        raise OptionError("static quantization needs calibration samples.", where="--data")
+    with _workshop("calibration") as folder:
+        source = folder / "in.onnx"
+        onnx.save(_named_nodes(model), source)
+        calibrator = create_calibrator(
+            source,
+            _quantizable_operators(),
+            augmented_model_path=str(folder / "augmented.onnx"),
+            calibrate_method=_method(method),
+        )
+        # One thread: the ranges must not depend on the machine's cores.
+        calibrator.infer_session = open_session(folder / "augmented.onnx")
+        for i, feeds in enumerate(samples):
+            calibrator.collect_data(_reader([feeds]))
+            progress(f"calibrating ({method})", i + 1, len(samples))
+        save_tensors_data(calibrator.compute_data(), folder / "ranges.json")
+        return (folder / "ranges.json").read_bytes()
+
+
+def convert_float16(model: onnx.ModelProto, config: Float16) -> onnx.ModelProto:
+    """Convert to half precision with float32 inputs and outputs.
+
+    Args:
+        model: Any model.
+        config: Nodes that stay float32.
+
+    Returns:
+        The converted model.
+
+    Raises:
+        UnsupportedModelError: The converter cannot handle the model.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with _workshop("float16"):
+        copy = _named_nodes(model)
+        return convert_float_to_float16(  # type: ignore[no-any-return]
+            copy, keep_io_types=True, node_block_list=list(config.exclude)
+        )
+
+
+def _method(name: Calibration) -> Any:
+    from onnxruntime.quantization import CalibrationMethod
+
+    return {
+        "minmax": CalibrationMethod.MinMax,
+        "entropy": CalibrationMethod.Entropy,
+        "percentile": CalibrationMethod.Percentile,
+    }[name]
+
+
+def _quantizable_operators() -> list[str]:
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    return sorted({*QLinearOpsRegistry, *QDQRegistry})
+
+
+def _reader(samples: Sequence[Feeds]) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left = iter(samples)
+
+        def get_next(self) -> Feeds | None:
+            return next(self._left, None)
+
+    return Reader()
+
+
+def _named_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy in which every node has a unique name, so that it can be excluded."""
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    seen: set[str] = set()
+    for i, node in enumerate(out.graph.node):
+        if not node.name or node.name in seen:
+            node.name = f"{node.op_type}_{i}"
+        seen.add(node.name)
+    return out
+
+
+def _require_opset(model: onnx.ModelProto, least: int) -> None:
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if opset < least:
+        raise OptionError(
+            f"the model has opset {opset}; this method needs {least} or later.",
+            hint="Run 'sprat simplify' first: it raises the opset.",
+        )
+
+
+@contextmanager
+def _workshop(step: str) -> Iterator[Path]:
+    """Give a temporary folder, quiet the library's logging and printing, and turn its errors into ours."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="sprat-") as folder,
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield Path(folder)
+    except (OptionError, UnsupportedModelError):
+        raise
+    except Exception as error:  # the quantizers raise many unrelated classes
+        raise UnsupportedModelError(
+            f"ONNX Runtime's {step} step cannot handle this model: {first_line(error)}"
+        ) from error
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,78 @@
+"""One verb for every strategy: ``quantize(model, config, samples)``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+
+from sprat.errors import NoGainError
+from sprat.model.session import Feeds, open_session
+from sprat.progress import Progress, silent
+from sprat.quantize import ort
+from sprat.quantize.configs import Config, Dynamic, Float16, Static
+from sprat.quantize.weights import quantize_weights
+
+
+def quantize(
+    model: onnx.ModelProto,
+    config: Config,
+    samples: Sequence[Feeds] = (),
+    *,
+    ranges: bytes | None = None,
+    progress: Progress = silent,
+) -> onnx.ModelProto:
+    """Quantize a model by one strategy.
+
+    Args:
+        model: The model; clean it first (:func:`sprat.simplify`).
+        config: The strategy and its options.
+        samples: Calibration batches; only ``Static`` needs them.
+        ranges: Activation ranges from an earlier calibration; saves calibrating again.
+        progress: Told how far calibration is.
+
+    Returns:
+        A new model that ONNX Runtime loads, with the same inputs and outputs.
+
+    Raises:
+        NoGainError: The method changed nothing, or the file is not smaller.
+        OptionError: The method's needs are not met.
+        UnsupportedModelError: The method cannot handle the model.
+    """
+    result = _apply(model, config, samples, ranges, progress)
+    method = type(config).__name__.lower()
+    if _operators(result) == _operators(model) and _dtypes(result) == _dtypes(model):
+        raise NoGainError(
+            f"{method} quantization changed nothing: no weight is of a kind it handles.",
+            hint="See the layers with 'sprat inspect'.",
+        )
+    before, after = model.ByteSize(), result.ByteSize()
+    if after >= before:
+        raise NoGainError(f"{method} quantization made the file larger: {before} to {after} bytes.")
+    open_session(result)
+    return result
+
+
+def _apply(
+    model: onnx.ModelProto,
+    config: Config,
+    samples: Sequence[Feeds],
+    ranges: bytes | None,
+    progress: Progress,
+) -> onnx.ModelProto:
+    if isinstance(config, Dynamic):
+        return ort.quantize_dynamic(model, config)
+    if isinstance(config, Static):
+        found = ranges or ort.calibrate(model, samples, config.calibration, progress)
+        return ort.quantize_static(model, config, found)
+    if isinstance(config, Float16):
+        return ort.convert_float16(model, config)
+    return quantize_weights(model, config)
+
+
+def _operators(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+def _dtypes(model: onnx.ModelProto) -> list[int]:
+    return sorted(tensor.data_type for tensor in model.graph.initializer)
