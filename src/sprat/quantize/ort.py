@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 
 from sprat.errors import OptionError, UnsupportedModelError
+from sprat.model.nodes import name_nodes
 from sprat.model.session import Feeds, first_line, open_session
 from sprat.progress import Progress, silent
 from sprat.quantize.configs import Calibration, Dynamic, Float16, Static
@@ -39,7 +40,7 @@ def quantize_dynamic(model: onnx.ModelProto, config: Dynamic) -> onnx.ModelProto
 
     with _workshop("dynamic") as folder:
         quantize_dynamic(
-            _named_nodes(model),
+            name_nodes(model),
             folder / "out.onnx",
             op_types_to_quantize=_DYNAMIC_OPERATORS,
             weight_type=QuantType.QUInt8,
@@ -75,7 +76,7 @@ def quantize_static(
         cache = folder / "ranges.json"
         cache.write_bytes(ranges)
         quantize_static(
-            _named_nodes(model),
+            name_nodes(model),
             folder / "out.onnx",
             None,
             quant_format=QuantFormat.QDQ,
@@ -118,7 +119,7 @@ def calibrate(
         raise OptionError("static quantization needs calibration samples.", where="--data")
     with _workshop("calibration") as folder:
         source = folder / "in.onnx"
-        onnx.save(_named_nodes(model), source)
+        onnx.save(name_nodes(model), source)
         calibrator = create_calibrator(
             source,
             _quantizable_operators(),
@@ -150,7 +151,7 @@ def convert_float16(model: onnx.ModelProto, config: Float16) -> onnx.ModelProto:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     with _workshop("float16"):
-        copy = _named_nodes(model)
+        copy = name_nodes(model)
         return convert_float_to_float16(  # type: ignore[no-any-return]
             copy, keep_io_types=True, node_block_list=list(config.exclude)
         )
@@ -183,18 +184,6 @@ def _reader(samples: Sequence[Feeds]) -> Any:
             return next(self._left, None)
 
     return Reader()
-
-
-def _named_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy in which every node has a unique name, so that it can be excluded."""
-    out = onnx.ModelProto()
-    out.CopyFrom(model)
-    seen: set[str] = set()
-    for i, node in enumerate(out.graph.node):
-        if not node.name or node.name in seen:
-            node.name = f"{node.op_type}_{i}"
-        seen.add(node.name)
-    return out
 
 
 def _require_opset(model: onnx.ModelProto, least: int) -> None:

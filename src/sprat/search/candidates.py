@@ -1,0 +1,187 @@
+"""Make candidates and measure each against the original on the choice split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+from onnx import numpy_helper
+
+from sprat.errors import NoGainError, SpratError
+from sprat.evaluate.evaluate import Reference
+from sprat.evaluate.speed import measure_speed
+from sprat.evaluate.types import Evaluation, Speed
+from sprat.files import sha256
+from sprat.model.session import Feeds
+from sprat.model.wire import WireBytes, wire_bytes
+from sprat.progress import Progress, silent
+from sprat.quantize.configs import Config, Dynamic, Float16, Static, Weights, describe
+from sprat.quantize.ort import calibrate
+from sprat.quantize.quantize import quantize
+from sprat.record.schema import CandidateRecord
+from sprat.search.budget import holds
+from sprat.search.store import Store
+
+#: What is proposed for every model, by name.
+PROPOSALS: dict[str, Config] = {
+    "float16": Float16(),
+    "weights-int8": Weights(),
+    "dynamic": Dynamic(),
+    "static-minmax": Static("minmax"),
+    "static-entropy": Static("entropy"),
+    "static-percentile": Static("percentile"),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate's record and, unless it failed, its model."""
+
+    record: CandidateRecord
+    model: onnx.ModelProto | None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that is needed to make and measure candidates.
+
+    Attributes:
+        original: The user's model, the reference of every ratio.
+        clean: The same, simplified: what quantization starts from.
+        samples: Calibration batches of one.
+        reference: The original's answers on the choice split.
+        store: Keeps what was made and measured.
+        max_drop: The budget in points.
+        progress: Told how far the work is.
+    """
+
+    original: onnx.ModelProto
+    clean: onnx.ModelProto
+    samples: Sequence[Feeds]
+    reference: Reference
+    store: Store
+    max_drop: float
+    progress: Progress = silent
+
+    def propose(self, name: str, config: Config, note: str = "") -> Trial:
+        """Make and measure one candidate of :data:`PROPOSALS` or a repaired one."""
+        return self.measure(
+            name,
+            type(config).__name__.lower(),
+            describe(config),
+            lambda: quantize(self.clean, config, self.samples, ranges=self.ranges(config)),
+            note=note,
+        )
+
+    def measure(
+        self,
+        name: str,
+        method: str,
+        options: dict[str, Any],
+        make: Callable[[], onnx.ModelProto],
+        *,
+        note: str = "",
+    ) -> Trial:
+        """Make a model, or take it from the store, and measure it.
+
+        Args:
+            name: Short and unique in the run.
+            method: The strategy's name.
+            options: Its options; with the store's basis they decide the bytes.
+            make: Makes the model.
+            note: Goes into the record.
+
+        Returns:
+            The trial; an error of ours becomes the outcome ``failed`` with the reason.
+        """
+        start = time.perf_counter()
+        self.progress(f"trying {name}", 0, 1)
+        try:
+            parts = {"method": method, "options": options}
+            content = self.store.content(
+                {"model": parts}, lambda: make().SerializeToString(deterministic=True)
+            )
+            model = onnx.load_from_string(content)
+            trial = Trial(self._record(name, method, options, model, content, note), model)
+        except NoGainError as error:
+            trial = _failed(name, method, options, "not better", error)
+        except SpratError as error:
+            trial = _failed(name, method, options, "failed", error)
+        seconds = round(time.perf_counter() - start, 3)
+        self.progress(f"trying {name}", 1, 1)
+        return Trial(trial.record.model_copy(update={"seconds": seconds}), trial.model)
+
+    def evaluation(self, content: bytes, model: onnx.ModelProto) -> Evaluation:
+        """Evaluate on the choice split, once for the same bytes."""
+        parts = {"evaluation": sha256(content), "split": self.reference.dataset.digest}
+        return self.store.value(
+            parts, Evaluation, lambda: self.reference.evaluate(model, self.progress)
+        )
+
+    def _record(
+        self,
+        name: str,
+        method: str,
+        options: dict[str, Any],
+        model: onnx.ModelProto,
+        content: bytes,
+        note: str,
+    ) -> CandidateRecord:
+        digest = sha256(content)
+        evaluation = self.evaluation(content, model)
+        wire = self.store.value({"wire": digest}, WireBytes, lambda: wire_bytes(content))
+        speed = self.store.value(
+            {"speed": digest},
+            Speed,
+            lambda: measure_speed(self.original, model, self.samples[0]),
+        )
+        return CandidateRecord(
+            name=name,
+            method=method,
+            options=options,
+            outcome="within budget" if holds(evaluation, self.max_drop) else "over budget",
+            note=note,
+            sha256=digest,
+            wire=wire,
+            bits_per_weight=8 * wire.brotli / max(1, count_weights(self.original)),
+            evaluation=evaluation,
+            speed=speed,
+        )
+
+    def ranges(self, config: Config) -> bytes | None:
+        """Return the activation ranges that a strategy needs, calibrated once a method."""
+        if not isinstance(config, Static):
+            return None
+        return self.store.content(
+            {"ranges": config.calibration},
+            lambda: calibrate(self.clean, self.samples, config.calibration, self.progress),
+        )
+
+
+def _failed(
+    name: str, method: str, options: dict[str, Any], outcome: Any, error: SpratError
+) -> Trial:
+    record = CandidateRecord(
+        name=name, method=method, options=options, outcome=outcome, note=str(error)
+    )
+    return Trial(record, None)
+
+
+def count_weights(model: onnx.ModelProto) -> int:
+    """Return how many numbers the float initializers hold."""
+    floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
+    return sum(
+        int(numpy_helper.to_array(t).size) for t in model.graph.initializer if t.data_type in floats
+    )
+
+
+def proposals(model: onnx.ModelProto) -> Iterator[tuple[str, Config]]:
+    """Yield the proposals that can do something for a model, cheapest first."""
+    kinds = {node.op_type for node in model.graph.node}
+    integer = kinds & {"Conv", "MatMul", "Gemm", "LSTM", "GRU", "Gather", "ConvTranspose"}
+    for name, config in PROPOSALS.items():
+        if integer or isinstance(config, Float16):
+            yield name, config

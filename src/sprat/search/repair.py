@@ -1,0 +1,119 @@
+"""Repair a candidate that misses the budget: give precision back where it costs most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from sprat.data.dataset import Dataset
+from sprat.errors import SpratError
+from sprat.evaluate.evaluate import Reference, reference_on
+from sprat.quantize.configs import Config, Float16, Weights
+from sprat.quantize.quantize import quantize
+from sprat.quantize.weights import weight_axes
+from sprat.search.candidates import Bench, Trial
+
+_SAMPLES = 64
+_MAX_LAYERS = 64
+_HEAVY = {"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "Gather"}
+
+
+def repair(
+    bench: Bench, name: str, config: Config, stop: Callable[[], bool] = lambda: False
+) -> list[Trial]:
+    """Find which layers cost most, one at a time, and give them back precision until it holds.
+
+    Each layer is quantized alone and its divergence from the original measured on some samples
+    of the choice split. The layers that cost most then stay float: 1, 2, 4 … of them until the
+    budget holds, then as few as bisection finds.
+
+    Args:
+        bench: Makes and measures.
+        name: The candidate's name; repaired ones are called ``name+k``.
+        config: Its strategy.
+        stop: Says whether time is up.
+
+    Returns:
+        The repaired candidates that were tried, in order.
+    """
+    order = [layer for layer, _ in sensitivities(bench, config, stop)]
+    trials: dict[int, Trial] = {}
+
+    def attempt(k: int) -> bool:
+        kept = tuple(sorted({*config.exclude, *order[:k]}))
+        note = f"kept in float: {', '.join(order[:k])}"
+        trials[k] = bench.propose(f"{name}+{k}", replace(config, exclude=kept), note)
+        return trials[k].record.outcome == "within budget"
+
+    low, high = 0, 1
+    while not stop() and high < len(order) and not attempt(high):
+        low, high = high, high * 2
+    while not stop() and high - low > 1 and high in trials:
+        middle = (low + high) // 2
+        if attempt(middle):
+            high = middle
+        else:
+            low = middle
+    return list(trials.values())
+
+
+def sensitivities(
+    bench: Bench, config: Config, stop: Callable[[], bool] = lambda: False
+) -> Sequence[tuple[str, float]]:
+    """Measure what quantizing each layer alone costs at the model's output.
+
+    Args:
+        bench: Makes and measures.
+        config: The strategy.
+        stop: Says whether time is up.
+
+    Returns:
+        Layer names with the mean divergence that each costs, largest first. Layers that the
+        strategy cannot quantize alone are left out.
+    """
+    layers = _layers(bench, config)
+    sample = bench.reference.dataset
+    subset: Dataset = sample.subset(range(0, len(sample.samples), _stride(len(sample.samples))))
+    small = reference_on(
+        bench.original, subset, "val", bench.reference.reading, size=bench.reference.size
+    )
+    costs: list[tuple[str, float]] = []
+    for i, layer in enumerate(layers):
+        if stop():
+            break
+        others = tuple(sorted({*config.exclude, *(x for x in layers if x != layer)}))
+        alone = replace(config, exclude=others)
+        cost = _cost(bench, small, alone)
+        if cost is not None:
+            costs.append((layer, cost))
+        bench.progress("finding the layers that cost most", i + 1, len(layers))
+    return sorted(costs, key=lambda pair: (-pair[1], pair[0]))
+
+
+def _cost(bench: Bench, small: Reference, alone: Config) -> float | None:
+    key = {"sensitivity": repr(alone), "split": small.dataset.digest}
+
+    def measure() -> float:
+        try:
+            model = quantize(bench.clean, alone, bench.samples, ranges=bench.ranges(alone))
+        except SpratError:
+            return float("nan")  # this layer is not quantized by the strategy
+        return small.evaluate(model).error.divergence
+
+    cost = bench.store.value(key, float, measure)
+    return None if np.isnan(cost) else cost
+
+
+def _stride(count: int) -> int:
+    return max(1, count // _SAMPLES)
+
+
+def _layers(bench: Bench, config: Config) -> list[str]:
+    if isinstance(config, Weights):
+        return list(weight_axes(bench.clean))[:_MAX_LAYERS]
+    nodes = [
+        n for n in bench.clean.graph.node if isinstance(config, Float16) or n.op_type in _HEAVY
+    ]
+    return [n.name for n in nodes if n.name][:_MAX_LAYERS]

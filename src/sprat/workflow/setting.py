@@ -1,0 +1,197 @@
+"""Open a model and its data once, and say aloud what was guessed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from sprat.data.dataset import Dataset
+from sprat.data.options import DataOptions, read_options
+from sprat.data.sources import Data, open_data
+from sprat.errors import DataNotFoundError, OptionError
+from sprat.evaluate.evaluate import (
+    Metric,
+    Reference,
+    batch_size,
+    labels_of,
+    predict_all,
+    reference_on,
+)
+from sprat.evaluate.reading import Reading, answers, best_order, guess_reading
+from sprat.model.inspect import tensor_infos
+from sprat.model.load import load
+from sprat.model.session import Feeds
+from sprat.progress import Progress, silent
+
+#: Original accuracy within this of always giving the commonest class is near chance.
+_NEAR_CHANCE = 0.05
+#: Samples of the calibration set that ONNX Runtime's calibrators see.
+CALIBRATION_SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model with its data, ready to be measured.
+
+    Attributes:
+        path: The model's file.
+        model: The original model.
+        data: Its samples.
+        options: How the data is read.
+        reference: The original's answers on the choice split.
+        notes: Guesses and warnings, in words.
+    """
+
+    path: Path
+    model: onnx.ModelProto
+    data: Data
+    options: DataOptions
+    reference: Reference
+    notes: tuple[str, ...]
+
+    def calibration(self, count: int = CALIBRATION_SAMPLES) -> list[Feeds]:
+        """Return evenly spread calibration samples, each a batch of the model's own size."""
+        source = self.data.calibration
+        total = len(source.samples)
+        chosen = sorted({i * total // count for i in range(min(count, total))})
+        fixed = self.reference.size if is_fixed(self.model) else 1
+        if fixed == 1:
+            return [source.batch([i]) for i in chosen]
+        groups = [chosen[i : i + fixed] for i in range(0, len(chosen), fixed)]
+        return [source.batch((g * fixed)[:fixed]) for g in groups]
+
+    def on(self, split: Dataset, name: str, progress: Progress = silent) -> Reference:
+        """Return the original's answers on another split."""
+        return reference_on(
+            self.model,
+            split,
+            name,
+            self.reference.reading,
+            size=self.reference.size,
+            metric=self.reference.metric,
+            progress=progress,
+        )
+
+
+def open_setting(
+    path: Path,
+    data: str | Path,
+    options: DataOptions | None = None,
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    split: str = "val",
+    progress: Progress = silent,
+) -> Setting:
+    """Open a model and its data, and run the original over one split.
+
+    Args:
+        path: The model's file.
+        data: Folder, CSV, npz or ``package.module:function``.
+        options: Preprocessing and output options; they go before ``sprat.toml``.
+        seed: Seed of every choice that needs one.
+        limit: At most so many samples of each split.
+        split: ``val`` for choosing, ``test`` for a verdict.
+        progress: Told how far the work is.
+
+    Returns:
+        The setting.
+
+    Raises:
+        InputError: The model, the data or an option is wrong.
+    """
+    model = load(path)
+    place = Path(data) if Path(data).exists() else None
+    chosen = read_options(path, place, options)
+    found = open_data(
+        data, tensor_infos(model), options=chosen, model_path=path, seed=seed, limit=limit
+    )
+    dataset = found.final if split == "test" else found.choice
+    if not dataset.samples:
+        raise DataNotFoundError("there are no samples to measure on.", where=str(data))
+    size = batch_size(model)
+    outputs = predict_all(model, dataset, size, progress)
+    reading, guesses = guess_reading(
+        model,
+        outputs,
+        classes=dataset.classes,
+        kind=chosen.kind,
+        name=chosen.name,
+        threshold=chosen.threshold,
+    )
+    metric = (chosen.metric, _metric(chosen.metric)) if chosen.metric else None
+    reference = reference_on(
+        model, dataset, split, reading, outputs=outputs, size=size, metric=metric
+    )
+    notes = (*found.notes, *guesses, *sanity(reference))
+    return Setting(path, model, found, chosen, reference, notes)
+
+
+def is_fixed(model: onnx.ModelProto) -> bool:
+    """Say whether the first input's batch axis is fixed."""
+    known = {tensor.name for tensor in model.graph.initializer}
+    first = next((v for v in model.graph.input if v.name not in known), None)
+    dims = first.type.tensor_type.shape.dim if first is not None else []
+    return bool(dims) and dims[0].dim_value > 0
+
+
+def sanity(reference: Reference) -> tuple[str, ...]:
+    """Warn where the original itself is near chance, and show what order would fit.
+
+    Args:
+        reference: The original's answers on labelled samples.
+
+    Returns:
+        Nothing, or one warning.
+    """
+    labels = labels_of(reference.dataset)
+    if labels is None or reference.reading.kind not in ("logit", "classes"):
+        return ()
+    counts = np.bincount(labels)
+    chance = float(counts.max() / counts.sum())
+    if reference.metric is not None or reference.accuracy > chance + _NEAR_CHANCE:
+        return ()
+    said = answers(reference.outputs, _plain(reference.reading))
+    classes = int(max(labels.max(), said.values.max())) + 1
+    order, fitted = best_order(said.values, labels, classes)
+    warning = (
+        f"WARNING: the original is right on {reference.accuracy:.1%} of the samples, no better "
+        f"than always saying {_class(reference.dataset, int(counts.argmax()))!r} ({chance:.1%})."
+    )
+    if fitted > reference.accuracy + _NEAR_CHANCE:
+        names = ", ".join(
+            f"output {i} = {_class(reference.dataset, c)}" for i, c in enumerate(order[:10])
+        )
+        return (f"{warning} The class order is probably wrong: {names} would give {fitted:.1%}.",)
+    return (
+        f"{warning} The preprocessing is probably wrong (size, channel order, mean, std); the "
+        f"best-fitting class order would give {fitted:.1%}.",
+    )
+
+
+def _plain(reading: Reading) -> Reading:
+    return Reading(reading.output, reading.kind, reading.probability, reading.threshold)
+
+
+def _class(dataset: Dataset, index: int) -> str:
+    return dataset.classes[index] if index < len(dataset.classes) else str(index)
+
+
+def _metric(name: str) -> Metric:
+    """Import ``package.module:function``."""
+    module, _, function = name.partition(":")
+    if not module or not function:
+        raise OptionError("must be 'package.module:function'.", where=f"metric {name!r}")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found: Metric = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise OptionError(f"cannot be imported: {error}", where=f"metric {name!r}") from error
+    finally:
+        sys.path.pop(0)
+    return found

@@ -1,0 +1,145 @@
+"""``verify``: one verdict over the checklist, for people and for CI."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sprat.data.options import DataOptions
+from sprat.errors import ModelNotFoundError
+from sprat.model.wire import NETWORKS_MBPS, RUNTIME_BROTLI_BYTES, download_seconds
+from sprat.progress import Progress, silent
+from sprat.workflow.compare import Comparison, compare
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the verdict.
+
+    Attributes:
+        name: What was checked.
+        figure: What was measured, in words.
+        bar: What it was held against, in words; empty where nothing was asked.
+        holds: Whether the bar is held.
+    """
+
+    name: str
+    figure: str
+    bar: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All that ``sprat verify`` says: the checks, and the comparison they rest on."""
+
+    checks: tuple[Check, ...]
+    comparison: Comparison
+
+    @property
+    def holds(self) -> bool:
+        """Whether every check holds."""
+        return all(check.holds for check in self.checks)
+
+
+def verify(
+    model: Path,
+    reference: Path,
+    data: str | Path,
+    *,
+    max_drop: float = 1.0,
+    max_bytes: int | None = None,
+    max_time_ratio: float | None = None,
+    options: DataOptions | None = None,
+    split: str = "test",
+    seed: int = 0,
+    limit: int | None = None,
+    progress: Progress = silent,
+) -> Verdict:
+    """Hold a model against the bars of the checklist.
+
+    Args:
+        model: The model's file, or a folder that ``optimize`` wrote.
+        reference: The original's file.
+        data: Folder, CSV, npz or ``package.module:function``.
+        max_drop: Points that accuracy may fall.
+        max_bytes: br-11 bytes that the model may have.
+        max_time_ratio: Native time over the original's that it may take.
+        options: Preprocessing and output options; they go before ``sprat.toml``.
+        split: ``test`` or ``val``.
+        seed: Seed of every choice that needs one.
+        limit: At most so many samples of each split.
+        progress: Told how far the work is.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        InputError: A model, the data or an option is wrong.
+    """
+    found = compare(
+        reference,
+        model_file(model),
+        data,
+        options=options,
+        split=split,
+        seed=seed,
+        limit=limit,
+        progress=progress,
+    )
+    return Verdict(_checks(found, max_drop, max_bytes, max_time_ratio), found)
+
+
+def model_file(place: Path) -> Path:
+    """Return ``place``, or ``place/model.onnx`` where it is a folder.
+
+    Raises:
+        ModelNotFoundError: The folder holds no ``model.onnx``.
+    """
+    if not place.is_dir():
+        return place
+    if not (place / "model.onnx").is_file():
+        raise ModelNotFoundError(
+            "the folder has no model.onnx.",
+            where=str(place),
+            hint="Make it with 'sprat optimize MODEL --data … --out DIR'.",
+        )
+    return place / "model.onnx"
+
+
+def _checks(
+    found: Comparison, max_drop: float, max_bytes: int | None, max_time_ratio: float | None
+) -> tuple[Check, ...]:
+    e, speed, size = found.evaluation, found.speed, found.model_wire.brotli
+    return (
+        Check(
+            "accuracy",
+            f"{e.metric} {e.model:.2%} of {e.samples} {e.split} samples, drop {e.drop:+.2f} "
+            f"points (95 % {e.interval.low:+.2f} to {e.interval.high:+.2f})",
+            f"at most {max_drop:g} points",
+            e.drop <= max_drop,
+        ),
+        Check(
+            "speed",
+            f"{speed.ratio:.2f} of the original's native time "
+            f"({speed.interval.low:.2f} to {speed.interval.high:.2f})",
+            "" if max_time_ratio is None else f"at most {max_time_ratio:g}",
+            max_time_ratio is None or speed.ratio <= max_time_ratio,
+        ),
+        Check(
+            "size",
+            f"{size:,} bytes br-11 ({found.model_wire.raw:,} raw), "
+            f"original {found.reference_wire.brotli:,}",
+            "smaller than the original" if max_bytes is None else f"at most {max_bytes:,} bytes",
+            size < found.reference_wire.brotli if max_bytes is None else size <= max_bytes,
+        ),
+        Check("download", _downloads(size), "", True),
+    )
+
+
+def _downloads(size: int) -> str:
+    times = (
+        f"{download_seconds(size + RUNTIME_BROTLI_BYTES, mbps):.1f} s at {mbps:g} Mbps"
+        for mbps in NETWORKS_MBPS
+    )
+    return f"{', '.join(times)}, with the runtime, in theory"
