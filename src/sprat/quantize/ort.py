@@ -197,7 +197,7 @@ def _require_opset(model: onnx.ModelProto, least: int) -> None:
 
 @contextmanager
 def _workshop(step: str) -> Iterator[Path]:
-    """Give a temporary folder, quiet the library's logging and printing, and turn its errors into ours."""
+    """Give a temporary folder, quiet the library, and turn its errors into ours."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

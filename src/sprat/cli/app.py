@@ -1,0 +1,76 @@
+"""The commands, and how each error becomes an exit code.
+
+Exit codes: 0 all is well; 1 the answer is no (a bar is missed, nothing smaller was found);
+2 something given is wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from sprat import __version__
+from sprat.cli import commands
+from sprat.cli.screen import complain, err
+from sprat.errors import SpratError
+
+_ROAD = """Give up a sliver of accuracy, win a web page that loads.
+
+The road from a model to a page:
+
+\b
+  sprat inspect model.onnx                             what it is, and what it costs to download
+  sprat optimize model.onnx --data photos --out small  the smallest model that still does its job
+  open small/report.html                               the proof, to look at and to show
+  sprat verify small --reference model.onnx --data photos   the same as one verdict, for CI
+
+One step by hand: simplify, quantize, compare. What was done: history.
+"""
+
+app = typer.Typer(
+    name="sprat",
+    help=_ROAD,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"sprat {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
+    """Hold the options that come before a command."""
+
+
+commands.register(app)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        code = app(standalone_mode=False)
+    except SpratError as error:
+        complain(error)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        err.print("Interrupted. Nothing is half-written; the same command goes on.")
+        code = 130
+    except BrokenPipeError:
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,16 @@
+"""One file per command; each is a thin shell over a public function of the same name."""
+
+from __future__ import annotations
+
+import typer
+
+from sprat.cli.commands import compare, history, inspect, optimize, quantize, simplify, verify
+
+_IN_ORDER = (inspect, simplify, quantize, compare, optimize, verify, history)
+
+
+def register(app: typer.Typer) -> None:
+    """Add every command to the application, in the order of the road."""
+    for module in _IN_ORDER:
+        name = module.__name__.rpartition(".")[2]
+        app.command(name)(module.command)

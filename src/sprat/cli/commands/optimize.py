@@ -1,0 +1,134 @@
+"""``sprat optimize``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from sprat.cli.options import (
+    DataOption,
+    JsonOption,
+    LimitOption,
+    ModelArgument,
+    SeedOption,
+    with_data_options,
+)
+from sprat.cli.screen import as_json, bar, interruptible, megabytes, note, say, table
+
+if TYPE_CHECKING:
+    from sprat.record.schema import CandidateRecord, Run
+
+
+@with_data_options
+def command(
+    model: ModelArgument,
+    data: DataOption,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")],
+    goal: Annotated[
+        Literal["small", "fast"],
+        typer.Option("--goal", help="Fewest bytes, or least time within 1.7 times those."),
+    ] = "small",
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", help="Points that accuracy may fall.")
+    ] = 1.0,
+    minutes: Annotated[
+        float, typer.Option("--minutes", help="Time for the whole; the best so far wins.")
+    ] = 5.0,
+    preview: Annotated[
+        int | None,
+        typer.Option("--preview", help="Also write preview.onnx, the best under so many bytes."),
+    ] = None,
+    seed: SeedOption = 0,
+    limit: LimitOption = None,
+    json: JsonOption = False,
+    options: Any = None,
+) -> None:
+    """Find the smallest model that still does its job, and prove it.
+
+    Cleans the graph, proposes candidates, measures each on val, chooses within the budget, and
+    looks once at test. Writes model.onnx, run.json, report.html and history.jsonl. Killed or
+    interrupted, the same command goes on where it was. Exit code 1 if nothing smaller holds the
+    budget or the last look misses it.
+
+    \b
+    Examples:
+      sprat optimize model.onnx --data photos --out small
+      sprat optimize model.onnx --data photos --out fast --goal fast --max-drop 0.5
+      sprat optimize model.onnx --data tensors.npz --out small --output-kind classes
+    """
+    from sprat.workflow.optimize import Budget, optimize
+
+    budget = Budget(goal=goal, max_drop=max_drop, minutes=minutes, preview=preview)
+    with interruptible() as stop, bar(quiet=json) as progress:
+        run = optimize(
+            model,
+            data,
+            out,
+            budget=budget,
+            options=options,
+            seed=seed,
+            limit=limit,
+            progress=progress,
+            stop=stop,
+        )
+    if json:
+        as_json(run)
+    else:
+        _show(run, out)
+    raise typer.Exit(0 if _holds(run) else 1)
+
+
+def _holds(run: Run) -> bool:
+    last = run.choice.test or run.choice.validation
+    return run.choice.candidate != "original" and last.drop <= run.choice.max_drop
+
+
+def _show(run: Run, out: Path) -> None:
+    for line in run.data.notes:
+        note(line)
+    table(
+        "Candidates",
+        ["name", ">br-11", ">bits/weight", ">drop", "95 %", ">agreement", ">time", "outcome"],
+        [_row(candidate) for candidate in run.candidates],
+    )
+    spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in run.timings.items())
+    say(f"Time: {spent}.")
+    say("")
+    if run.choice.candidate == "original":
+        say(f"Nothing better within the budget of {run.choice.max_drop:g} points.")
+    else:
+        _verdict(run)
+    say(f"Report: {out / 'report.html'}")
+
+
+def _verdict(run: Run) -> None:
+    last = run.choice.test or run.choice.validation
+    before, after = run.model.wire, run.outputs[0].wire
+    about = "about " if before.estimated else ""
+    say(
+        f"{run.choice.candidate}: {about}{megabytes(before.brotli)} -> {megabytes(after.brotli)} "
+        f"br-11 ({before.brotli / after.brotli:.0f} times smaller)."
+    )
+    say(
+        f"{last.metric} {last.reference:.2%} -> {last.model:.2%} on {last.samples} {last.split} "
+        f"samples, drop {last.drop:+.2f} points (95 % {last.interval.low:+.2f} to "
+        f"{last.interval.high:+.2f}), agreement {last.agreement:.2%}."
+    )
+    if last.drop > run.choice.max_drop:
+        say(f"WARNING: on {last.split} the drop exceeds the budget of {run.choice.max_drop:g}.")
+
+
+def _row(c: CandidateRecord) -> tuple[str, ...]:
+    e, speed = c.evaluation, c.speed
+    return (
+        c.name,
+        megabytes(c.wire.brotli) if c.wire else "",
+        f"{c.bits_per_weight:.2f}" if c.bits_per_weight is not None else "",
+        f"{e.drop:+.2f}" if e else "",
+        f"{e.interval.low:+.2f} to {e.interval.high:+.2f}" if e else "",
+        f"{e.agreement:.2%}" if e else "",
+        f"{speed.ratio:.2f}" if speed else "",
+        f"{c.outcome}{': ' + c.note if c.note else ''}",
+    )

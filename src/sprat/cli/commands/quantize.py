@@ -1,0 +1,79 @@
+"""``sprat quantize``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from sprat.cli.commands.compare import show
+from sprat.cli.options import (
+    JsonOption,
+    LimitOption,
+    ModelArgument,
+    SeedOption,
+    with_data_options,
+)
+from sprat.cli.screen import as_json, bar
+
+
+@with_data_options
+def command(
+    model: ModelArgument,
+    method: Annotated[
+        Literal["dynamic", "static", "weights", "float16"],
+        typer.Option("--method", help="The strategy.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where the model goes.")],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Samples; static calibration and the comparison need them."),
+    ] = None,
+    calibration: Annotated[
+        Literal["minmax", "entropy", "percentile"],
+        typer.Option("--calibration", help="How static finds activation ranges."),
+    ] = "minmax",
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", help="Node (weights: initializer) that stays float. Repeatable."),
+    ] = None,
+    seed: SeedOption = 0,
+    limit: LimitOption = None,
+    json: JsonOption = False,
+    options: Any = None,
+) -> None:
+    """Quantize by one method, and compare sizes and outputs before and after.
+
+    A method that changes nothing, or makes the file larger, is an error (exit code 1).
+
+    \b
+    Methods:
+      dynamic   weights U8, activations at each run; good on MatMul and Conv, no data needed
+      static    weights S8 per channel, activations U8 from calibration data (QDQ); fastest
+      weights   weights S8 per channel, expanded at each run; loads anywhere
+      float16   half the bytes, no speed
+    \b
+    Examples:
+      sprat quantize model.onnx --method weights -o small.onnx
+      sprat quantize model.onnx --method static --data photos -o fast.onnx
+    """
+    from sprat.workflow.step import quantize_file
+
+    with bar(quiet=json) as progress:
+        found = quantize_file(
+            model,
+            out,
+            method,
+            data=data,
+            calibration=calibration,
+            exclude=tuple(exclude or ()),
+            options=options,
+            seed=seed,
+            limit=limit,
+            progress=progress,
+        )
+    if json:
+        as_json(found)
+    else:
+        show(found)

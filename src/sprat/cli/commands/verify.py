@@ -1,0 +1,85 @@
+"""``sprat verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sprat.cli.options import (
+    DataOption,
+    JsonOption,
+    LimitOption,
+    SeedOption,
+    with_data_options,
+)
+from sprat.cli.screen import as_json, bar, note, say, table
+
+
+@with_data_options
+def command(
+    model: Annotated[
+        Path,
+        typer.Argument(help="The model, or a folder that optimize wrote.", show_default=False),
+    ],
+    reference: Annotated[
+        Path, typer.Option("--reference", help="The original.", show_default=False)
+    ],
+    data: DataOption,
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", help="Points that accuracy may fall.")
+    ] = 1.0,
+    max_bytes: Annotated[
+        int | None, typer.Option("--max-bytes", help="br-11 bytes that the model may have.")
+    ] = None,
+    max_time_ratio: Annotated[
+        float | None,
+        typer.Option("--max-time-ratio", help="Native time over the original's."),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="test or val.")] = "test",
+    seed: SeedOption = 0,
+    limit: LimitOption = None,
+    json: JsonOption = False,
+    options: Any = None,
+) -> None:
+    """Hold a model against the checklist: accuracy, speed, size.
+
+    Exit code 0 if every bar is held, 1 if one is missed, 2 if something given is wrong.
+
+    \b
+    Examples:
+      sprat verify small --reference model.onnx --data photos
+      sprat verify small --reference model.onnx --data photos --max-bytes 900000
+    """
+    from sprat.workflow.verify import verify
+
+    with bar(quiet=json) as progress:
+        verdict = verify(
+            model,
+            reference,
+            data,
+            max_drop=max_drop,
+            max_bytes=max_bytes,
+            max_time_ratio=max_time_ratio,
+            options=options,
+            split=split,
+            seed=seed,
+            limit=limit,
+            progress=progress,
+        )
+    if json:
+        as_json(verdict)
+    else:
+        for line in verdict.comparison.notes:
+            note(line)
+        rows = [(_mark(c.holds, c.bar), c.name, c.figure, c.bar) for c in verdict.checks]
+        table("", ["", "check", "figure", "bar"], rows)
+        say("All bars are held." if verdict.holds else "NOT all bars are held.")
+    raise typer.Exit(0 if verdict.holds else 1)
+
+
+def _mark(holds: bool, bar: str) -> str:
+    if not bar:
+        return "info"
+    return "ok" if holds else "MISSED"
