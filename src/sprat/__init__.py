@@ -1,3 +1,75 @@
-"""Sprat: the smallest ONNX model that still does its job, with proof."""
+"""Sprat: the smallest ONNX model that still does its job, with proof.
+
+The verbs of the command line are functions here::
+
+    import sprat
+
+    run = sprat.optimize(Path("model.onnx"), "photos", Path("small"))
+    print(run.choice.reason)
+
+Names are imported when they are first used, so that ``import sprat`` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sprat.data.options import DataOptions
+    from sprat.errors import SpratError
+    from sprat.graph.simplify import simplify
+    from sprat.model.inspect import inspect
+    from sprat.model.load import load, save
+    from sprat.quantize.configs import Dynamic, Float16, Static, Weights
+    from sprat.quantize.quantize import quantize
+    from sprat.record.history import read as history
+    from sprat.workflow.compare import compare
+    from sprat.workflow.optimize import Budget, optimize
+    from sprat.workflow.verify import verify
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Budget",
+    "DataOptions",
+    "Dynamic",
+    "Float16",
+    "SpratError",
+    "Static",
+    "Weights",
+    "__version__",
+    "compare",
+    "history",
+    "inspect",
+    "load",
+    "optimize",
+    "quantize",
+    "save",
+    "simplify",
+    "verify",
+]
+
+_HOMES = {
+    "Budget": "sprat.workflow.optimize:Budget",
+    "DataOptions": "sprat.data.options:DataOptions",
+    "Dynamic": "sprat.quantize.configs:Dynamic",
+    "Float16": "sprat.quantize.configs:Float16",
+    "SpratError": "sprat.errors:SpratError",
+    "Static": "sprat.quantize.configs:Static",
+    "Weights": "sprat.quantize.configs:Weights",
+    "compare": "sprat.workflow.compare:compare",
+    "history": "sprat.record.history:read",
+    "inspect": "sprat.model.inspect:inspect",
+    "load": "sprat.model.load:load",
+    "optimize": "sprat.workflow.optimize:optimize",
+    "quantize": "sprat.quantize.quantize:quantize",
+    "save": "sprat.model.load:save",
+    "simplify": "sprat.graph.simplify:simplify",
+    "verify": "sprat.workflow.verify:verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sprat' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,169 @@
+"""One step by hand, from file to file: ``simplify`` and ``quantize``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import onnx
+
+from sprat.data.noise import Noise
+from sprat.data.options import DataOptions
+from sprat.errors import OptionError
+from sprat.evaluate.evaluate import batch_size, predict_all, reference_on
+from sprat.evaluate.reading import guess_reading
+from sprat.evaluate.speed import measure_speed
+from sprat.graph.simplify import Simplified, simplify
+from sprat.model.inspect import tensor_infos
+from sprat.model.load import load, save, total_bytes
+from sprat.model.session import Feeds
+from sprat.model.wire import wire_bytes
+from sprat.progress import Progress, silent
+from sprat.quantize.configs import METHODS, Calibration, Config, Float16, Static
+from sprat.quantize.quantize import quantize
+from sprat.record.history import append
+from sprat.record.schema import LogEntry
+from sprat.workflow.compare import Comparison, compare_in
+from sprat.workflow.setting import open_setting
+
+_NOISE = 16
+
+
+def simplify_file(
+    model: Path, out: Path, *, only: Sequence[str] | None = None, progress: Progress = silent
+) -> Simplified:
+    """Clean a model's graph and write the result.
+
+    Args:
+        model: The original's file.
+        out: Where the cleaned model goes.
+        only: Names of passes; all by default.
+        progress: Told how far the work is.
+
+    Returns:
+        The cleaned model and what each pass did.
+
+    Raises:
+        InputError: The model or a pass's name is wrong.
+        OutputError: The result cannot be written.
+    """
+    found = simplify(load(model), None, only=only, progress=progress)
+    save(found.model, out)
+    kept = [step.name for step in found.steps if step.kept]
+    _log(out, f"simplify {model.name}", _sizes(model, out), ", ".join(kept) or "no pass helped")
+    return found
+
+
+def quantize_file(
+    model: Path,
+    out: Path,
+    method: str,
+    *,
+    data: str | Path | None = None,
+    calibration: Calibration = "minmax",
+    exclude: tuple[str, ...] = (),
+    options: DataOptions | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    progress: Progress = silent,
+) -> Comparison:
+    """Quantize a model by one method, write it, and compare it with the original.
+
+    Args:
+        model: The original's file.
+        out: Where the quantized model goes.
+        method: A key of :data:`sprat.quantize.configs.METHODS`.
+        data: Samples for calibration and comparison. Without them the outputs are compared on
+            random inputs, and ``static`` is refused.
+        calibration: How ``static`` finds activation ranges.
+        exclude: Nodes (for ``weights``: initializers) that stay float.
+        options: Preprocessing and output options.
+        seed: Seed of every choice that needs one.
+        limit: At most so many samples of each split.
+        progress: Told how far the work is.
+
+    Returns:
+        The comparison of the written model with the original.
+
+    Raises:
+        NoGainError: The method changed nothing or made the file larger; nothing is written.
+        InputError: The model, the data or an option is wrong.
+        OutputError: The result cannot be written.
+    """
+    config = _config(method, calibration, exclude)
+    if isinstance(config, Static) and data is None:
+        raise OptionError(
+            "static quantization needs real calibration samples; noise destroys the model.",
+            where="--data",
+        )
+    if data is None:
+        source = load(model)
+        save(quantize(_ready(source, config, None), config), out)
+        found = _compare_on_noise(model, source, out, seed, progress)
+    else:
+        setting = open_setting(model, data, options, seed=seed, limit=limit, progress=progress)
+        samples = setting.calibration()
+        ready = _ready(setting.model, config, samples[:2])
+        save(quantize(ready, config, samples, progress=progress), out)
+        found = compare_in(setting, out, progress=progress)
+    _log(out, f"quantize {model.name} --method {method}", _sizes(model, out), _outputs(found))
+    return found
+
+
+def _config(method: str, calibration: Calibration, exclude: tuple[str, ...]) -> Config:
+    if method not in METHODS:
+        raise OptionError(f"must be one of {', '.join(METHODS)}, got {method!r}.", where="--method")
+    config = METHODS[method](exclude=exclude)
+    return replace(config, calibration=calibration) if isinstance(config, Static) else config
+
+
+def _ready(
+    model: onnx.ModelProto, config: Config, samples: Sequence[Feeds] | None
+) -> onnx.ModelProto:
+    """Raise the opset where the method needs it: per-channel scales came with opset 13."""
+    if isinstance(config, Float16):
+        return model
+    return simplify(model, samples, only=["raise_opset"]).model
+
+
+def _compare_on_noise(
+    path: Path, model: onnx.ModelProto, out: Path, seed: int, progress: Progress
+) -> Comparison:
+    noise = Noise(tensor_infos(model), tuple(range(_NOISE)), seed)
+    size = batch_size(model)
+    outputs = predict_all(model, noise, size)
+    reading, _ = guess_reading(model, outputs)
+    reference = reference_on(model, noise, "noise", reading, outputs=outputs, size=size)
+    other = load(out)
+    evaluation = reference.evaluate(other)
+    speed = measure_speed(model, other, noise.batch([0] * _first(model)), progress=progress)
+    note = f"no --data: compared on {_NOISE} random inputs, which says little about accuracy"
+    before, after = total_bytes(path), total_bytes(out)
+    return Comparison(
+        evaluation, speed, wire_bytes(before, exact=False), wire_bytes(after), (note,)
+    )
+
+
+def _first(model: onnx.ModelProto) -> int:
+    shape = tensor_infos(model)[0].shape
+    return shape[0] if shape and isinstance(shape[0], int) and shape[0] > 0 else 1
+
+
+def _sizes(before: Path, after: Path) -> str:
+    return f"{len(total_bytes(before)):,} to {len(total_bytes(after)):,} bytes"
+
+
+def _outputs(found: Comparison) -> str:
+    e = found.evaluation
+    return (
+        f"{found.model_wire.brotli:,} bytes br-11, {e.metric} drop {e.drop:+.2f} points on "
+        f"{e.samples} {e.split} samples, signal-to-noise {e.error.snr_db:.1f} dB, "
+        f"time ratio {found.speed.ratio:.2f}"
+    )
+
+
+def _log(out: Path, operation: str, result: str, notes: str) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    append(out.parent, LogEntry(date=now, operation=operation, result=result, notes=notes))
