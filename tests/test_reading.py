@@ -1,0 +1,117 @@
+"""How outputs are read."""
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from sprat.errors import OptionError
+from sprat.evaluate.reading import (
+    Reading,
+    answers,
+    best_order,
+    divergence,
+    guess_reading,
+    probabilities,
+    same,
+)
+
+
+def ending_in(operator: str) -> onnx.ModelProto:
+    """A model whose output is made by ``operator``, with a reshape behind it."""
+    nodes = [
+        helper.make_node(operator, ["x"], ["y"]),
+        helper.make_node("Identity", ["y"], ["output"]),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [value("x", TensorProto.FLOAT, ["n", 3])],
+        [value("output", TensorProto.FLOAT, ["n", 3])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape", "classes", "kind"),
+    [
+        ("Relu", (4, 1), (), "logit"),
+        ("Relu", (4,), (), "logit"),
+        ("Sigmoid", (4, 1), (), "logit"),
+        ("Softmax", (4, 5), (), "classes"),
+        ("Relu", (4, 5), ("a", "b"), "classes"),
+        ("Softmax", (4, 7, 5), (), "sequence"),
+        ("Relu", (4, 5), (), "vector"),
+        ("Relu", (4, 2, 5, 5), ("a", "b"), "vector"),
+    ],
+)
+def test_guesses_from_shape_operator_and_labels(
+    operator: str, shape: tuple[int, ...], classes: tuple[str, ...], kind: str
+) -> None:
+    outputs = {"output": np.zeros(shape, np.float32)}
+    reading, notes = guess_reading(ending_in(operator), outputs, classes=classes)
+    assert reading.kind == kind
+    assert reading.probability == (operator in {"Softmax", "Sigmoid"})
+    assert notes
+    assert kind in notes[0]
+
+
+def test_sigmoid_in_the_model_moves_the_threshold() -> None:
+    outputs = {"output": np.array([[0.4], [0.6]], np.float32)}
+    reading, _ = guess_reading(ending_in("Sigmoid"), outputs)
+    assert reading.threshold == 0.5
+    assert answers(outputs, reading).values.tolist() == [0, 1]
+
+
+def test_unknown_output_and_wrong_kind_are_named() -> None:
+    outputs = {"output": np.zeros((4, 1), np.float32)}
+    with pytest.raises(OptionError, match="nothing"):
+        guess_reading(ending_in("Relu"), outputs, name="nothing")
+    with pytest.raises(OptionError, match="sequence needs"):
+        guess_reading(ending_in("Relu"), outputs, kind="sequence")
+
+
+_LOGITS = st.lists(st.floats(-30, 30), min_size=1, max_size=20)
+
+
+@given(_LOGITS)
+def test_a_logit_is_the_two_class_softmax(values: list[float]) -> None:
+    logit = np.array(values).reshape(-1, 1)
+    two = np.concatenate([np.zeros_like(logit), logit], axis=1)
+    one = probabilities(logit, Reading("y", "logit"))
+    assert np.allclose(one, probabilities(two, Reading("y", "classes")))
+
+
+@given(_LOGITS, st.floats(-3, 3))
+def test_divergence_is_zero_only_for_the_same(values: list[float], shift: float) -> None:
+    logit = np.array(values).reshape(-1, 1)
+    reading = Reading("y", "logit")
+    assert np.allclose(divergence(logit, logit, reading), 0)
+    assert (divergence(logit, logit + shift, reading) >= -1e-12).all()
+
+
+def test_a_sequence_is_the_same_when_a_symbol_lasts_longer() -> None:
+    reading = Reading("y", "sequence", probability=True)
+    eye = np.eye(4)
+    first = answers({"y": eye[[[0, 1, 1, 2]]]}, reading)
+    longer = answers({"y": eye[[[0, 1, 2, 2]]]}, reading)
+    other = answers({"y": eye[[[0, 1, 3, 2]]]}, reading)
+    assert same(first, longer, reading).tolist() == [1.0]
+    assert same(first, other, reading).tolist() == [0.0]
+
+
+def test_vectors_agree_by_cosine() -> None:
+    reading = Reading("y", "vector")
+    a = answers({"y": np.array([[1.0, 0.0], [0.0, 2.0]])}, reading)
+    b = answers({"y": np.array([[3.0, 0.0], [5.0, 0.0]])}, reading)
+    assert np.allclose(same(a, b, reading), [1.0, 0.0])
+
+
+def test_best_order_finds_swapped_classes() -> None:
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    order, accuracy = best_order((labels + 1) % 3, labels, 3)
+    assert order == (2, 0, 1)
+    assert accuracy == 1.0
