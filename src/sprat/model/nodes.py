@@ -1,4 +1,4 @@
-"""Names of nodes."""
+"""Names and sizes of a model's parts."""
 
 from __future__ import annotations
 
@@ -15,3 +15,22 @@ def name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
             node.name = f"{node.op_type}_{i}"
         seen.add(node.name)
     return out
+
+
+def dtype_name(code: int) -> str:
+    """Return an ONNX element type in numpy's words: 1 is ``float32``, 2 is ``uint8``."""
+    names = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.DOUBLE: "float64"}
+    known = onnx.TensorProto.DataType.values()
+    return names.get(code, onnx.TensorProto.DataType.Name(code).lower()) if code in known else "?"
+
+
+def initializer_bytes(model: onnx.ModelProto) -> dict[str, int]:
+    """Return the bytes of each initializer."""
+    return {
+        t.name: t.ByteSize() if not t.raw_data else len(t.raw_data) for t in model.graph.initializer
+    }
+
+
+def printable(text: str) -> str:
+    """Return a stranger's text without characters that could move a cursor."""
+    return "".join(c if c.isprintable() else "?" for c in text)
