@@ -19,9 +19,9 @@ def name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def dtype_name(code: int) -> str:
     """Return an ONNX element type in numpy's words: 1 is ``float32``, 2 is ``uint8``."""
-    names = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.DOUBLE: "float64"}
-    known = onnx.TensorProto.DataType.values()
-    return names.get(code, onnx.TensorProto.DataType.Name(code).lower()) if code in known else "?"
+    known = {int(v): name for name, v in onnx.TensorProto.DataType.items()}
+    name = known.get(code, "?").lower()
+    return {"float": "float32", "double": "float64"}.get(name, name)
 
 
 def initializer_bytes(model: onnx.ModelProto) -> dict[str, int]:

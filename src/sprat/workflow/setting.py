@@ -109,7 +109,7 @@ def open_setting(
     place = Path(data) if Path(data).exists() else None
     chosen = read_options(path, place, options)
     found = open_data(
-        data, tensor_infos(model), options=chosen, model_path=path, seed=seed, limit=limit
+        data, tensor_infos(model), options=chosen, columns=_columns(model), limit=limit
     )
     dataset = found.final if split == "test" else found.choice
     if not dataset.samples:
@@ -130,6 +130,11 @@ def open_setting(
     )
     notes = (*found.notes, *guesses, *sanity(reference))
     return Setting(path, model, found, chosen, reference, notes)
+
+
+def _columns(model: onnx.ModelProto) -> int | None:
+    dims = model.graph.output[0].type.tensor_type.shape.dim
+    return dims[-1].dim_value if dims and dims[-1].dim_value > 1 else None
 
 
 def is_fixed(model: onnx.ModelProto) -> bool:
