@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sprat.data.dataset import Sample
 from sprat.errors import ShapeMismatchError
@@ -13,7 +14,6 @@ from sprat.model.inspect import TensorInfo
 from sprat.model.session import Feeds
 
 _MAX_ELEMENTS = 1 << 26
-_DYNAMIC = 1
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,16 @@ class Noise:
     """Standard normal noise (small integers for integer inputs), seeded by the sample's index.
 
     Attributes:
-        inputs: The model's inputs; dynamic dimensions other than the first become 1.
+        inputs: The model's inputs.
         indices: Seeds of the samples.
         seed: Seed of the set.
+        dynamic: What dynamic dimensions other than the first become.
     """
 
     inputs: tuple[TensorInfo, ...]
     indices: tuple[int, ...]
     seed: int = 0
+    dynamic: int = 1
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -47,7 +49,7 @@ class Noise:
 
     def subset(self, indices: Sequence[int]) -> Noise:
         """Return some of the samples."""
-        return Noise(self.inputs, tuple(self.indices[i] for i in indices), self.seed)
+        return Noise(self.inputs, tuple(self.indices[i] for i in indices), self.seed, self.dynamic)
 
     def batch(self, indices: Sequence[int]) -> Feeds:
         """Make some samples.
@@ -60,13 +62,11 @@ class Noise:
 
     def _sample(self, index: int) -> Feeds:
         random = np.random.default_rng((self.seed, index))
-        return {tensor.name: _values(tensor, random) for tensor in self.inputs}
+        return {tensor.name: _values(tensor, random, self.dynamic) for tensor in self.inputs}
 
 
-def _values(
-    tensor: TensorInfo, random: np.random.Generator
-) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
-    shape = tuple(d if isinstance(d, int) and d > 0 else _DYNAMIC for d in tensor.shape[1:])
+def _values(tensor: TensorInfo, random: np.random.Generator, dynamic: int) -> NDArray[np.generic]:
+    shape = tuple(d if isinstance(d, int) and d > 0 else dynamic for d in tensor.shape[1:])
     if int(np.prod(shape, dtype=object) if shape else 1) > _MAX_ELEMENTS:
         raise ShapeMismatchError(f"the input wants {list(tensor.shape)}.", where=tensor.name)
     kind = {"float32": np.float32, "float16": np.float16, "float64": np.float64}.get(tensor.dtype)
