@@ -102,9 +102,15 @@ def strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
     del out.graph.value_info[:]
     del out.graph.metadata_props[:]
     out.graph.ClearField("doc_string")
-    for part in (*out.graph.node, *out.graph.initializer, *out.graph.input, *out.graph.output):
-        part.ClearField("doc_string")
-        del part.metadata_props[:]
+    for node in out.graph.node:
+        node.ClearField("doc_string")
+        del node.metadata_props[:]
+    for tensor in out.graph.initializer:
+        tensor.ClearField("doc_string")
+        del tensor.metadata_props[:]
+    for value in (*out.graph.input, *out.graph.output):
+        value.ClearField("doc_string")
+        del value.metadata_props[:]
     return out
 
 

@@ -27,7 +27,7 @@ class IntegerTensor:
 
     Attributes:
         values: int8, in the weight's own shape.
-        scales: float32 ``[values.shape[axis]]``.
+        scales: float32 ``[values.shape[axis]]``, or ``[]`` where one serves the whole tensor.
         axis: The axis along which the scales run.
     """
 
@@ -110,15 +110,12 @@ def with_integers(model: onnx.ModelProto, weights: Mapping[str, IntegerTensor]) 
         integers, scales = f"{name}_quantized", f"{name}_scale"
         out.graph.initializer.append(numpy_helper.from_array(tensor.values, integers))
         out.graph.initializer.append(numpy_helper.from_array(tensor.scales, scales))
-        nodes.append(
-            helper.make_node(
-                "DequantizeLinear",
-                [integers, scales],
-                [name],
-                name=f"{name}_DequantizeLinear",
-                axis=tensor.axis,
-            )
+        node = helper.make_node(
+            "DequantizeLinear", [integers, scales], [name], name=f"{name}_DequantizeLinear"
         )
+        if tensor.scales.ndim:
+            node.attribute.append(helper.make_attribute("axis", tensor.axis))
+        nodes.append(node)
     rest = list(out.graph.node)
     del out.graph.node[:]
     out.graph.node.extend([*nodes, *rest])

@@ -13,7 +13,6 @@ from sprat.evaluate.types import Evaluation, Speed
 from sprat.model.inspect import Inspection
 from sprat.model.wire import WireBytes
 
-SCHEMA_VERSION = 1
 
 Outcome = Literal["chosen", "within budget", "over budget", "not better", "failed"]
 
@@ -99,7 +98,7 @@ class LogEntry(_Record):
 class Run(_Record):
     """The record of one run."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     sprat: str = Field(description="Sprat's version.")
     versions: dict[str, str] = Field(description="Of Python, numpy, onnx, onnxruntime, brotli.")
     machine: str

@@ -1,1 +1,15 @@
-"""quantize/rate_distortion."""
+"""Rate-distortion weight quantization: few distinct integers, rounded so that the output stays.
+
+A web page pays for the entropy of the weights, not for their bits: int8 tensors that hold few
+distinct values, sent with brotli, cost what they contain, and load in every ONNX Runtime. Each
+value is therefore chosen by what it costs on the wire and by what it does to the layer's output.
+
+Sources: second-order rounding with error feedback from OBS (Hassibi and Stork 1993), OBC (Frantar
+and Alistarh 2022) and OPTQ (Frantar et al. 2022); the rate term from NNCodec / DeepCABAC (Wiedemann
+et al. 2019; Becking et al. 2023) and CERWU (Conzelmann and Bamler 2025, arXiv 2505.18758).
+"""
+
+from sprat.quantize.rate_distortion.engine import Point, Prepared, prepare
+from sprat.quantize.rate_distortion.pack import Form, pack
+
+__all__ = ["Form", "Point", "Prepared", "pack", "prepare"]
