@@ -6,14 +6,14 @@ Exit codes: 0 all is well; 1 the answer is no (a bar is missed, nothing smaller 
 
 from __future__ import annotations
 
+import signal
 import sys
 
-import click
 import typer
 
 from sprat import __version__
 from sprat.cli import commands
-from sprat.cli.screen import complain, err
+from sprat.cli.screen import Interrupted, complain, err, interrupt
 from sprat.errors import SpratError
 
 _ROAD = """Give up a sliver of accuracy, win a web page that loads.
@@ -60,17 +60,12 @@ commands.register(app)
 
 def main() -> None:
     """Run the command line."""
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        code = app(standalone_mode=False)
+        app()
     except SpratError as error:
         complain(error)
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+        sys.exit(error.exit_code)
+    except Interrupted:
         err.print("Interrupted. Nothing is half-written; the same command goes on.")
-        code = 130
-    except BrokenPipeError:
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(130)

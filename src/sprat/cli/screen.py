@@ -19,6 +19,15 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+class Interrupted(BaseException):
+    """Ctrl-C; not an ``Exception``, so that nothing below takes it for an error."""
+
+
+def interrupt(_number: int, _frame: Any) -> None:
+    """Handle SIGINT."""
+    raise Interrupted
+
+
 class Bar:
     """Draws a bar on standard error for each stage of long work, where that is a terminal."""
 
@@ -51,7 +60,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     def handle(_number: int, _frame: Any) -> None:
         if asked.is_set():
-            raise KeyboardInterrupt
+            raise Interrupted
         asked.set()
         err.print("Ending with the best point so far; Ctrl-C again stops at once.")
 

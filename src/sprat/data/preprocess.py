@@ -60,7 +60,8 @@ class Preprocess:
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return asdict(self)
+        fields = asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
     def pixels(self, path: Path) -> NDArray[np.uint8]:
         """Read, resize and crop an image.

@@ -54,7 +54,8 @@ class LayerInfo:
     Attributes:
         name: Name of the node, or of its weight where the node has none.
         operator: Operator type, such as ``Conv``.
-        shape: Shape of its weight.
+        weight: Name of its largest initializer.
+        shape: Shape of that.
         bytes: Bytes of all its initializers.
         multiply_adds: Multiply-adds of one run, 0 where shapes are unknown.
         bytes_share: Share of the model's parameter bytes, 0 to 1.
@@ -63,6 +64,7 @@ class LayerInfo:
 
     name: str
     operator: str
+    weight: str
     shape: tuple[int, ...]
     bytes: int
     multiply_adds: int
@@ -225,6 +227,7 @@ def _layers(
             LayerInfo(
                 name=printable(node.name or largest),
                 operator=printable(node.op_type),
+                weight=printable(largest),
                 shape=shapes[largest],
                 bytes=size,
                 multiply_adds=macs.get(i, 0),

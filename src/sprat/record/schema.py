@@ -13,7 +13,6 @@ from sprat.evaluate.types import Evaluation, Speed
 from sprat.model.inspect import Inspection
 from sprat.model.wire import WireBytes
 
-
 Outcome = Literal["chosen", "within budget", "over budget", "not better", "failed"]
 
 

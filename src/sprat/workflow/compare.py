@@ -40,7 +40,6 @@ def compare(
     *,
     options: DataOptions | None = None,
     split: str = "val",
-    seed: int = 0,
     limit: int | None = None,
     exact: bool = False,
     progress: Progress = silent,
@@ -53,7 +52,6 @@ def compare(
         data: Folder, CSV, npz or ``package.module:function``.
         options: Preprocessing and output options; they go before ``sprat.toml``.
         split: ``val`` or ``test``.
-        seed: Seed of every choice that needs one.
         limit: At most so many samples of each split.
         exact: Compress all of the reference instead of estimating large files from samples.
         progress: Told how far the work is.
@@ -64,9 +62,7 @@ def compare(
     Raises:
         InputError: A model, the data or an option is wrong.
     """
-    setting = open_setting(
-        reference, data, options, seed=seed, limit=limit, split=split, progress=progress
-    )
+    setting = open_setting(reference, data, options, limit=limit, split=split, progress=progress)
     return compare_in(setting, model, exact=exact, progress=progress)
 
 

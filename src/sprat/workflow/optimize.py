@@ -147,7 +147,7 @@ def optimize(
     wanted.check()
     clock = Clock(wanted.minutes, stop)
     with clock.stage("read and run the original"):
-        setting = open_setting(model, data, options, seed=seed, limit=limit, progress=progress)
+        setting = open_setting(model, data, options, limit=limit, progress=progress)
     with clock.stage("clean"):
         samples = setting.calibration()
         cleaned = simplify(setting.model, samples[:2], progress=progress)

@@ -83,7 +83,6 @@ def open_setting(
     data: str | Path,
     options: DataOptions | None = None,
     *,
-    seed: int = 0,
     limit: int | None = None,
     split: str = "val",
     progress: Progress = silent,
@@ -94,7 +93,6 @@ def open_setting(
         path: The model's file.
         data: Folder, CSV, npz or ``package.module:function``.
         options: Preprocessing and output options; they go before ``sprat.toml``.
-        seed: Seed of every choice that needs one.
         limit: At most so many samples of each split.
         split: ``val`` for choosing, ``test`` for a verdict.
         progress: Told how far the work is.

@@ -103,7 +103,7 @@ def quantize_file(
         save(quantize(_ready(source, config, None), config), out)
         found = _compare_on_noise(model, source, out, seed, progress)
     else:
-        setting = open_setting(model, data, options, seed=seed, limit=limit, progress=progress)
+        setting = open_setting(model, data, options, limit=limit, progress=progress)
         samples = setting.calibration()
         ready = _ready(setting.model, config, samples[:2])
         save(quantize(ready, config, samples, progress=progress), out)

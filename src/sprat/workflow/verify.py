@@ -52,7 +52,6 @@ def verify(
     max_time_ratio: float | None = None,
     options: DataOptions | None = None,
     split: str = "test",
-    seed: int = 0,
     limit: int | None = None,
     progress: Progress = silent,
 ) -> Verdict:
@@ -67,7 +66,6 @@ def verify(
         max_time_ratio: Native time over the original's that it may take.
         options: Preprocessing and output options; they go before ``sprat.toml``.
         split: ``test`` or ``val``.
-        seed: Seed of every choice that needs one.
         limit: At most so many samples of each split.
         progress: Told how far the work is.
 
@@ -83,7 +81,6 @@ def verify(
         data,
         options=options,
         split=split,
-        seed=seed,
         limit=limit,
         progress=progress,
     )

@@ -11,7 +11,6 @@ from sprat.cli.options import (
     DataOption,
     JsonOption,
     LimitOption,
-    SeedOption,
     with_data_options,
 )
 from sprat.cli.screen import as_json, bar, megabytes, note, say, table
@@ -31,7 +30,6 @@ def command(
     exact: Annotated[
         bool, typer.Option("--exact", help="Compress all of the original (1 MB a second).")
     ] = False,
-    seed: SeedOption = 0,
     limit: LimitOption = None,
     json: JsonOption = False,
     options: Any = None,
@@ -55,7 +53,6 @@ def command(
             data,
             options=options,
             split=split,
-            seed=seed,
             limit=limit,
             exact=exact,
             progress=progress,

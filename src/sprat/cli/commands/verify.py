@@ -11,7 +11,6 @@ from sprat.cli.options import (
     DataOption,
     JsonOption,
     LimitOption,
-    SeedOption,
     with_data_options,
 )
 from sprat.cli.screen import as_json, bar, note, say, table
@@ -38,7 +37,6 @@ def command(
         typer.Option("--max-time-ratio", help="Native time over the original's."),
     ] = None,
     split: Annotated[str, typer.Option("--split", help="test or val.")] = "test",
-    seed: SeedOption = 0,
     limit: LimitOption = None,
     json: JsonOption = False,
     options: Any = None,
@@ -64,7 +62,6 @@ def command(
             max_time_ratio=max_time_ratio,
             options=options,
             split=split,
-            seed=seed,
             limit=limit,
             progress=progress,
         )

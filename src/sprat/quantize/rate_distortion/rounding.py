@@ -68,22 +68,24 @@ def inverse_factor(moment: Array, damping: float) -> Array:
         damping: Share of the mean diagonal.
 
     Returns:
-        ``[K, K]`` float64.
+        ``[K, K]`` float64; a multiple of the identity, which feeds no error back, where the
+        moment cannot be inverted.
     """
     from scipy.linalg.lapack import dpotrf, dpotri
 
     size = len(moment)
     mean = max(float(np.mean(np.diag(moment))), 1e-12)
+    nothing: Array = np.eye(size) / np.sqrt(mean)
     damped = moment.astype(np.float64)
     damped[np.diag_indices(size)] += damping * mean
     lower, failed = dpotrf(damped, lower=1, clean=1, overwrite_a=1)
     if failed:
-        return np.eye(size) / np.sqrt(mean)
+        return nothing
     inverse, _ = dpotri(lower, lower=1, overwrite_c=1)
     inverse = np.tril(inverse)
     inverse += np.tril(inverse, -1).T
     upper, failed = dpotrf(inverse, lower=0, clean=1, overwrite_a=1)
-    return np.asarray(np.eye(size) / np.sqrt(mean) if failed else np.ascontiguousarray(upper))
+    return nothing if failed else np.ascontiguousarray(upper, dtype=np.float64)
 
 
 def nearest(weights: Array, steps: Array) -> NDArray[np.int8]:
