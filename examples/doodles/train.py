@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 from PIL import Image
 from torch import Tensor, nn
 
@@ -43,8 +43,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[N, inputs, H, W]`` to ``[N, outputs, H / stride, W / stride]``."""
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + self.short(x))
+        y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        return functional.relu(y + self.short(x))
 
 
 class Doodles(nn.Module):
@@ -65,7 +65,7 @@ class Doodles(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[N, 1, 64, 64]`` to ``[N, 1]``."""
-        y = self.blocks(F.relu(self.bn(self.stem(x))))
+        y = self.blocks(functional.relu(self.bn(self.stem(x))))
         out: Tensor = self.head(self.drop(y.mean((2, 3))))
         return out
 
@@ -92,8 +92,8 @@ def augment(x: Tensor, generator: torch.Generator) -> Tensor:
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     top = torch.stack([cos * mirror, -sin, shift[:, 0]], 1)
     low = torch.stack([sin * mirror, cos, shift[:, 1]], 1)
-    grid = F.affine_grid(torch.stack([top, low], 1), list(x.shape), align_corners=False)
-    return F.grid_sample(x - 1, grid, align_corners=False) + 1  # white outside
+    grid = functional.affine_grid(torch.stack([top, low], 1), list(x.shape), align_corners=False)
+    return functional.grid_sample(x - 1, grid, align_corners=False) + 1  # white outside
 
 
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
@@ -116,7 +116,7 @@ def train(x: Tensor, y: Tensor, val: tuple[Tensor, Tensor]) -> nn.Module:
         model.train()
         for part in torch.randperm(len(x), generator=generator).split(BATCH):
             logits = model(augment(x[part], generator))[:, 0]
-            loss = F.binary_cross_entropy_with_logits(logits, y[part])
+            loss = functional.binary_cross_entropy_with_logits(logits, y[part])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

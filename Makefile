@@ -1,0 +1,65 @@
+# Two commands matter: `make demo` and `make test`. Both set up what they need.
+#
+# PYTHON=/path/to/python3.11 chooses the interpreter; it must be 3.11 or later.
+
+RECENT := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(shell for p in python3.11 python3 python; do \
+  $$p $(RECENT) 2>/dev/null && { echo $$p; break; }; done || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.sprat-installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup chromium demo test check format clean
+
+help:
+	@echo "make demo    set up, then make the example model small and prove it (out/doodles/report.html)"
+	@echo "make test    set up, then run all checks and tests, as .ci/run does"
+	@echo "make setup   only set up: .venv with pinned packages, and Chromium"
+	@echo "make check   checks and tests without looking for Chromium"
+	@echo "make format  format the code and fix what ruff can fix"
+	@echo "make clean   remove .venv, caches and out/"
+
+setup: $(STAMP) chromium
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) $(RECENT) || \
+	  { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version) (once, a minute or two)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+# Checks in a browser need one; everything else works without.
+chromium:
+	@if (command -v chromium || command -v chromium-browser || command -v google-chrome) >/dev/null; then :; \
+	elif ! command -v apt-get >/dev/null; then \
+	  echo "No Chromium found. Install it, or Google Chrome, for the checks in a browser."; \
+	else \
+	  root=; [ "$$(id -u)" = 0 ] || root="sudo --non-interactive"; \
+	  echo "Installing Chromium (once)"; \
+	  { $$root apt-get -qq update && \
+	    $$root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes chromium; \
+	  } >/dev/null 2>&1 || \
+	  echo "Chromium could not be installed. By hand: sudo apt-get install chromium"; \
+	fi
+
+demo: setup
+	@$(BIN)/sprat optimize examples/doodles/doodles.onnx --data examples/doodles/data --out out/doodles
+
+test: setup check
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n 2
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) out .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
