@@ -6,11 +6,12 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from sprat.errors import OptionError, UnsupportedModelError
@@ -53,6 +54,7 @@ def quantize_static(
     model: onnx.ModelProto,
     config: Static,
     ranges: bytes,
+    steps: Mapping[str, np.float32] | None = None,
 ) -> onnx.ModelProto:
     """Run ``onnxruntime.quantization.quantize_static`` in QDQ form, U8 activations, S8 weights.
 
@@ -61,6 +63,7 @@ def quantize_static(
             opsets lack.
         config: Nodes that stay float.
         ranges: Activation ranges, from :func:`calibrate` with the same method.
+        steps: Scale of each weight whose values are multiples of one already.
 
     Returns:
         The quantized model.
@@ -72,6 +75,10 @@ def quantize_static(
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     _require_opset(model, 13)
+    fixed = {
+        name: [{"quant_type": QuantType.QInt8, "scale": np.array(step), "zero_point": np.int8(0)}]
+        for name, step in (steps or {}).items()
+    }
     with _workshop("static") as folder:
         cache = folder / "ranges.json"
         cache.write_bytes(ranges)
@@ -86,6 +93,7 @@ def quantize_static(
             nodes_to_exclude=list(config.exclude),
             calibrate_method=_method(config.calibration),
             calibration_cache_path=cache,
+            extra_options={"TensorQuantOverrides": fixed} if fixed else None,
         )
         return onnx.load(folder / "out.onnx")
 

@@ -20,10 +20,14 @@ CAUTION = 0.5
 _Z95 = 1.96
 
 
+def standard_error(evaluation: Evaluation) -> float:
+    """Return the standard error of the paired drop, in points."""
+    return (evaluation.interval.high - evaluation.interval.low) / (2 * _Z95)
+
+
 def cautious_drop(evaluation: Evaluation) -> float:
     """Return the drop in points plus half a standard error of the paired difference."""
-    half_width = (evaluation.interval.high - evaluation.interval.low) / 2
-    return evaluation.drop + CAUTION * half_width / _Z95
+    return evaluation.drop + CAUTION * standard_error(evaluation)
 
 
 def holds(evaluation: Evaluation, max_drop: float) -> bool:

@@ -32,12 +32,14 @@ from sprat.record.schema import (
     ChoiceRecord,
     DataRecord,
     FileRecord,
+    LayerRecord,
     LogEntry,
     Run,
     SplitRecord,
 )
 from sprat.search.budget import Goal, choose
 from sprat.search.candidates import Bench, Trial, proposals
+from sprat.search.rate import Curve, calibration_batches, smallest_under, walk, walk_fast
 from sprat.search.repair import repair
 from sprat.search.store import Store
 from sprat.workflow.setting import Setting, open_setting
@@ -160,13 +162,18 @@ def optimize(
         max_drop=wanted.max_drop,
         progress=progress,
     )
-    trials = _search(bench, wanted, clock)
+    curve = _curve(bench, setting)
+    trials = _search(bench, curve, wanted, clock)
     with clock.stage("compress the original"):
         before = bench.store.value(
             {"wire": "original"},
             WireBytes,
             lambda: wire_bytes(total_bytes(model), exact=False),
         )
+    preview = None
+    if wanted.preview is not None:
+        with clock.stage("find the preview"):
+            preview = smallest_under(curve, wanted.preview, stop)
     record, reason = choose((t.record for t in trials), wanted.goal, before.brotli)
     chosen = _chosen_trial(trials, record, setting, before)
     with clock.stage("look at test once"):
@@ -174,19 +181,41 @@ def optimize(
     return _write(
         out,
         setting,
-        _Findings(wanted, before, cleaned, tuple(trials), chosen, reason, last, seed, limit),
+        _Findings(
+            wanted,
+            before,
+            cleaned,
+            tuple(trials),
+            chosen,
+            preview,
+            curve,
+            reason,
+            last,
+            seed,
+            limit,
+        ),
         clock,
         progress,
     )
 
 
-def _search(bench: Bench, budget: Budget, clock: Clock) -> list[Trial]:
+def _curve(bench: Bench, setting: Setting) -> Curve:
+    batches = calibration_batches(setting.data.calibration, bench.reference.size)
+    return Curve(bench, batches)
+
+
+def _search(bench: Bench, curve: Curve, budget: Budget, clock: Clock) -> list[Trial]:
     trials = []
     for name, config in proposals(bench.clean):
         if clock.expired():
             break
         with clock.stage(f"try {name}"):
             trials.append(bench.propose(name, config))
+    with clock.stage("walk along the rate-distortion curve"):
+        points = walk(curve, budget.max_drop, clock.expired)
+        trials.extend(points)
+        if budget.goal == "fast":
+            trials.extend(walk_fast(curve, points, clock.expired))
     with clock.stage("repair"):
         for name, config in proposals(bench.clean):
             trial = next((t for t in trials if t.record.name == name), None)
@@ -243,6 +272,8 @@ class _Findings:
     cleaned: Simplified
     trials: tuple[Trial, ...]
     chosen: Trial
+    preview: Trial | None
+    curve: Curve
     reason: str
     test: Evaluation | None
     seed: int
@@ -257,7 +288,10 @@ def _write(out: Path, setting: Setting, found: _Findings, clock: Clock, progress
     if found.chosen.record.name == "original":
         content = total_bytes(setting.path)
     write_atomic(out / "model.onnx", content)
-    run = _record(out, setting, found, clock, content)
+    if found.preview is not None and found.preview.model is not None:
+        preview = found.preview.model.SerializeToString(deterministic=True)
+        write_atomic(out / "preview.onnx", preview)
+    run = _record(setting, found, clock, out, content)
     append(out, run.log[-1])
     pictures = {s.name: s.path for s in setting.data.choice.samples if s.path is not None}
     pictures |= {s.name: s.path for s in setting.data.final.samples if s.path is not None}
@@ -268,13 +302,17 @@ def _write(out: Path, setting: Setting, found: _Findings, clock: Clock, progress
     return run
 
 
-def _record(out: Path, setting: Setting, found: _Findings, clock: Clock, content: bytes) -> Run:
+def _record(setting: Setting, found: _Findings, clock: Clock, out: Path, content: bytes) -> Run:
     chosen = found.chosen.record
     validation = chosen.evaluation
     assert validation is not None
     speed: Speed | None = chosen.speed
     records = [chosen if t.record.name == chosen.name else t.record for t in found.trials]
     wire = chosen.wire or found.before
+    outputs = [FileRecord(path="model.onnx", sha256=sha256(content), wire=wire)]
+    preview = found.preview.record if found.preview is not None else None
+    if preview is not None and preview.wire is not None:
+        outputs.append(FileRecord(path="preview.onnx", sha256=preview.sha256, wire=preview.wire))
     return Run(
         sprat=__version__,
         versions=_versions(),
@@ -291,7 +329,7 @@ def _record(out: Path, setting: Setting, found: _Findings, clock: Clock, content
         model=FileRecord(
             path=setting.path.name, sha256=sha256_file(setting.path), wire=found.before
         ),
-        outputs=(FileRecord(path="model.onnx", sha256=sha256(content), wire=wire),),
+        outputs=tuple(outputs),
         data=_data(setting),
         inspection=inspect(setting.path),
         simplified=tuple(str(step) for step in found.cleaned.steps),
@@ -305,8 +343,27 @@ def _record(out: Path, setting: Setting, found: _Findings, clock: Clock, content
             test=found.test,
             speed=speed,
         ),
+        preview=preview,
+        layers=_layers(found),
         timings=clock.stages,
         log=_log(setting, found, validation),
+    )
+
+
+def _layers(found: _Findings) -> tuple[LayerRecord, ...]:
+    """Return the bits by layer where the choice is a point on the curve."""
+    options = found.chosen.record.options
+    if "rate" not in options:
+        return ()
+    point = found.curve.point(float(str(options["rate"])))
+    return tuple(
+        LayerRecord(
+            name=b.name,
+            weights=b.weights,
+            bits_per_weight=b.bits_per_weight,
+            sensitivity=b.sensitivity,
+        )
+        for b in point.layers
     )
 
 

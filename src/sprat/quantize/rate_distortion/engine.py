@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -30,8 +30,15 @@ from sprat.quantize.rate_distortion.rounding import (
 #: Mean divergence of some outputs from the reference's, in nats or relative squared error.
 Divergence = Callable[[Sequence[Outputs], Sequence[Outputs]], float]
 
-#: Dampings tried for each layer; the one whose rounding errs least on held-out samples is taken.
-DAMPINGS = (0.005, 0.02, 0.1)
+#: A small damping lets errors be made good boldly, which saves bits.
+DAMPING = 0.003
+#: Tried beside it where the samples do not determine the moment: fewer vectors than this many
+#: times the columns.
+CAUTIOUS_DAMPING = 0.1
+_DETERMINED = 4
+#: Divergence that all the bits of a model with one bit a weight are worth at a usual point: where
+#: the walk along the curve begins, and where dampings are compared.
+TYPICAL = 4e-3
 #: Nominal error at which a layer's sensitivity is measured, as a share of its output's energy.
 _NOMINAL = 0.02
 #: Squared step over price times the mean squared factor: how coarse the levels are for a price of
@@ -48,7 +55,7 @@ class Part:
     Attributes:
         layer: The layer.
         weights: float64 ``[groups, outputs, columns]``.
-        factors: Inverse factors ``[groups]`` of ``[columns, columns]``.
+        factors: Inverse factors, float32 ``[groups, columns, columns]``.
         damping: The damping that hold-out chose.
         sensitivity: Divergence at the model's output per unit of this layer's output error.
         alone: Divergence that quantizing this layer alone at the nominal error costs.
@@ -56,7 +63,7 @@ class Part:
 
     layer: Layer
     weights: Array
-    factors: tuple[Array, ...]
+    factors: NDArray[np.float32]
     damping: float
     sensitivity: float = 1.0
     alone: float = 0.0
@@ -147,8 +154,8 @@ def prepare(
 ) -> Prepared:
     """Measure a model's layers on unlabelled samples.
 
-    A quarter of the samples is held out: on it each layer's damping is chosen and its effect on
-    the model's final output is measured, with the noise that error feedback really makes.
+    A quarter of the samples is held out: on it each layer's effect on the model's final output
+    is measured, with the noise that error feedback really makes, and its damping is chosen.
 
     Args:
         model: Clean, BatchNorm folded, nodes named.
@@ -173,17 +180,75 @@ def prepare(
     fitted = [feeds for i, feeds in enumerate(samples) if i % 4 != 3]
     moments = second_moments(model, layers, fitted, seed=seed, progress=progress)
     checks = second_moments(model, layers, held, seed=seed, progress=progress)
+    look = _Look(model, held, list(predict(open_session(model), held)), divergence)
+    total = sum(math.prod(layer.shape) for layer in layers)
     parts = []
-    weights = {layer.name: weight_of(model, layer.name) for layer in layers}
+    for i, layer in enumerate(layers):
+        weights = layer.matrix(weight_of(model, layer.name)).astype(np.float64)
+        moment, vectors = moments.pop(layer.name)
+        unsure = vectors < _DETERMINED * layer.columns
+        dampings = (DAMPING, CAUTIOUS_DAMPING) if unsure else (DAMPING,)
+        candidates = _candidates(layer, weights, moment, dampings)
+        check, _ = checks.pop(layer.name)
+        parts.append(_measure(candidates, check, look, TYPICAL / total))
+        progress("measuring each layer's effect on the output", i + 1, len(layers))
+    return Prepared(model, tuple(parts))
 
-    def measured(layer: Layer) -> Part:
-        matrix = layer.matrix(weights[layer.name]).astype(np.float64)
-        return _fit(layer, matrix, moments[layer.name], checks[layer.name])
 
-    for i, part in enumerate(ordered_map(measured, layers)):
-        parts.append(part)
-        progress("choosing the damping", i + 1, len(layers))
-    return Prepared(model, _sensitive(model, parts, checks, held, divergence, progress))
+@dataclass(frozen=True)
+class _Look:
+    """How a change of one weight shows at the model's final output, on held-out samples."""
+
+    model: onnx.ModelProto
+    held: Sequence[Feeds]
+    reference: Sequence[Outputs]
+    divergence: Divergence
+
+    def at(self, name: str, weight: NDArray[np.float32]) -> float:
+        session = open_session(replaced(self.model, {name: weight}))
+        return max(self.divergence(self.reference, list(predict(session, self.held))), 1e-12)
+
+
+def _candidates(
+    layer: Layer, weights: Array, moment: NDArray[np.float32], dampings: Sequence[float]
+) -> list[Part]:
+    def part(damping: float) -> Part:
+        factors = np.stack([inverse_factor(h, damping) for h in moment])
+        return Part(layer, weights, factors, damping)
+
+    return list(ordered_map(part, dampings))
+
+
+def _measure(
+    candidates: Sequence[Part], check: NDArray[np.float32], look: _Look, rate: float
+) -> Part:
+    """Measure a layer's effect on the final output, and choose its damping by it.
+
+    The layer is rounded alone, at a nominal error, to learn what a unit of its output error does
+    to the model's output. Where there are several dampings, it is rounded again with each at the
+    price that a usual point has; the least divergence plus price of the bits is taken. (The error
+    at the layer's own output on held-out samples is a worse judge: it prefers large dampings that
+    cost more bits at the same final divergence.)
+    """
+    first = candidates[0]
+    layer, weights = first.layer, first.weights
+    rounded, step = _round_part(first, _nominal_price(weights, check), COARSENESS)
+    gap = rounded.astype(np.float64) * float(step) - weights
+    error = sum(output_error(g, h) for g, h in zip(gap, check, strict=True))
+    alone = look.at(layer.name, _stored(layer, rounded, step))
+    sensitivity = alone / max(error, 1e-30)
+
+    def cost(candidate: Part) -> float:
+        rounded, step = _round_part(candidate, rate / sensitivity, COARSENESS)
+        effect = look.at(layer.name, _stored(layer, rounded, step))
+        return effect + rate * entropy_bits(rounded)
+
+    best = min(candidates, key=cost) if len(candidates) > 1 else first
+    return replace(best, sensitivity=sensitivity, alone=alone)
+
+
+def _stored(layer: Layer, rounded: NDArray[np.int8], step: np.float32) -> NDArray[np.float32]:
+    return layer.stored(rounded.astype(np.float32) * step)
 
 
 def replaced(model: onnx.ModelProto, weights: Mapping[str, NDArray[np.float32]]) -> onnx.ModelProto:
@@ -201,25 +266,6 @@ def expanded(point: Point) -> dict[str, NDArray[np.float32]]:
     return {n: q.astype(np.float32) * point.steps[n] for n, q in point.integers.items()}
 
 
-def _fit(
-    layer: Layer, weights: Array, moment: NDArray[np.float32], check: NDArray[np.float32]
-) -> Part:
-    """Choose the damping whose rounding at the nominal rate errs least on held-out samples."""
-    best: tuple[float, float, tuple[Array, ...]] | None = None
-    price = _nominal_price(weights, check)
-    for damping in DAMPINGS:
-        factors = tuple(inverse_factor(h, damping) for h in moment)
-        part = Part(layer, weights, factors, damping)
-        rounded, step = _round_part(part, price, COARSENESS)
-        gap = rounded.astype(np.float64) * float(step) - weights
-        error = sum(output_error(g, h) for g, h in zip(gap, check, strict=True))
-        cost = error + price * entropy_bits(rounded)
-        if best is None or cost < best[0]:
-            best = (cost, damping, factors)
-    assert best is not None
-    return Part(layer, weights, best[2], best[1])
-
-
 def _nominal_price(weights: Array, moment: NDArray[np.float32]) -> float:
     energy = sum(output_error(w, h) for w, h in zip(weights, moment, strict=True))
     return _NOMINAL * max(energy, 1e-30) / weights.size
@@ -227,55 +273,17 @@ def _nominal_price(weights: Array, moment: NDArray[np.float32]) -> float:
 
 def _round_part(part: Part, price: float, coarseness: float) -> tuple[NDArray[np.int8], np.float32]:
     groups, outputs, _ = part.weights.shape
-    spread = float(np.mean([np.mean(np.diag(u) ** 2) for u in part.factors]))
+    spread = float(np.mean(np.einsum("gii->gi", part.factors).astype(np.float64) ** 2))
     largest = float(np.abs(part.weights).max())
     step = np.float32(min(max(math.sqrt(coarseness * price * spread), largest / 127), 2 * largest))
     if not step > 0:
         return np.zeros(part.weights.shape, np.int8), np.float32(1)
     steps, prices = np.full(outputs, float(step)), np.full(outputs, price)
+    factors = part.factors.astype(np.float64)
     rounded = np.stack([nearest(w, steps) for w in part.weights])
     for _ in range(_ROUNDS):
         bits = bit_costs(rounded)
         rounded = np.stack(
-            [
-                round_rows(part.weights[g], part.factors[g], steps, prices, bits)
-                for g in range(groups)
-            ]
+            [round_rows(part.weights[g], factors[g], steps, prices, bits) for g in range(groups)]
         )
     return rounded, step
-
-
-def _sensitive(
-    model: onnx.ModelProto,
-    parts: Sequence[Part],
-    checks: Mapping[str, NDArray[np.float32]],
-    held: Sequence[Feeds],
-    divergence: Divergence,
-    progress: Progress,
-) -> tuple[Part, ...]:
-    """Quantize one layer at a time and look at the model's final output on held-out samples."""
-    reference = list(predict(open_session(model), held))
-    found = []
-    for i, part in enumerate(parts):
-        check = checks[part.layer.name]
-        price = _nominal_price(part.weights, check)
-        rounded, step = _round_part(part, price, COARSENESS)
-        values = rounded.astype(np.float64) * float(step)
-        error = sum(
-            output_error(v - w, h) for v, w, h in zip(values, part.weights, check, strict=True)
-        )
-        weight = part.layer.stored(values.astype(np.float32))
-        noisy = open_session(replaced(model, {part.layer.name: weight}))
-        effect = max(divergence(reference, list(predict(noisy, held))), 1e-12)
-        found.append(
-            Part(
-                part.layer,
-                part.weights,
-                part.factors,
-                part.damping,
-                sensitivity=effect / max(error, 1e-30),
-                alone=effect,
-            )
-        )
-        progress("measuring each layer's effect on the output", i + 1, len(parts))
-    return tuple(found)

@@ -26,7 +26,7 @@ def second_moments(
     *,
     seed: int = 0,
     progress: Progress = silent,
-) -> dict[str, NDArray[np.float32]]:
+) -> dict[str, tuple[NDArray[np.float32], int]]:
     """Compute ``H = E[x x^T]`` of every layer's input vectors.
 
     Only one batch's activations are held at a time. The sums are formed in the order of the
@@ -40,7 +40,7 @@ def second_moments(
         progress: Told how many batches are done.
 
     Returns:
-        Layer name to float32 ``[groups, columns, columns]``.
+        Layer name to float32 ``[groups, columns, columns]`` and the count of vectors in it.
     """
     session = open_session(exposed(model, [layer.source for layer in layers]))
     sources = sorted({layer.source for layer in layers} - set(samples[0]))
@@ -60,7 +60,10 @@ def second_moments(
                 sums[layer.name] = moments
             counts[layer.name] = counts.get(layer.name, 0) + count
         progress("measuring the layers' inputs", i + 1, len(samples))
-    return {name: total / np.float32(max(1, counts[name])) for name, total in sums.items()}
+    return {
+        name: (total / np.float32(max(1, counts[name])), counts[name])
+        for name, total in sums.items()
+    }
 
 
 def exposed(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

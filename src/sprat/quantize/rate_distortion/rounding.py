@@ -57,7 +57,7 @@ def _round_block(
                 weights[o, j] -= error * factor[i, j]
 
 
-def inverse_factor(moment: Array, damping: float) -> Array:
+def inverse_factor(moment: NDArray[np.float32], damping: float) -> NDArray[np.float32]:
     """Return the upper Cholesky factor ``U`` of the inverse of the damped second moment.
 
     ``H + damping * mean(diag H) * I = (U^T U)^-1``; row ``i`` of ``U`` tells how an error in
@@ -68,24 +68,24 @@ def inverse_factor(moment: Array, damping: float) -> Array:
         damping: Share of the mean diagonal.
 
     Returns:
-        ``[K, K]`` float64; a multiple of the identity, which feeds no error back, where the
+        ``[K, K]`` float32; a multiple of the identity, which feeds no error back, where the
         moment cannot be inverted.
     """
     from scipy.linalg.lapack import dpotrf, dpotri
 
     size = len(moment)
     mean = max(float(np.mean(np.diag(moment))), 1e-12)
-    nothing: Array = np.eye(size) / np.sqrt(mean)
-    damped = moment.astype(np.float64)
+    damped = np.array(moment, dtype=np.float64, order="F")
     damped[np.diag_indices(size)] += damping * mean
     lower, failed = dpotrf(damped, lower=1, clean=1, overwrite_a=1)
+    if not failed:
+        inverse, failed = dpotri(lower, lower=1, overwrite_c=1)
+    if not failed:
+        # (U^T U) = H^-1 with U = L^T: the lower factor of the inverse, transposed.
+        lower, failed = dpotrf(inverse, lower=1, clean=1, overwrite_a=1)
     if failed:
-        return nothing
-    inverse, _ = dpotri(lower, lower=1, overwrite_c=1)
-    inverse = np.tril(inverse)
-    inverse += np.tril(inverse, -1).T
-    upper, failed = dpotrf(inverse, lower=0, clean=1, overwrite_a=1)
-    return nothing if failed else np.ascontiguousarray(upper, dtype=np.float64)
+        return np.asarray(np.eye(size) / np.sqrt(mean), dtype=np.float32)
+    return np.ascontiguousarray(lower.T, dtype=np.float32)
 
 
 def nearest(weights: Array, steps: Array) -> NDArray[np.int8]:

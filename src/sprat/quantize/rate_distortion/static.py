@@ -1,0 +1,37 @@
+"""Rate-distortion weights inside an integer graph: the bytes of the one, the speed of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+
+from sprat.model.session import Feeds
+from sprat.progress import Progress, silent
+from sprat.quantize import ort
+from sprat.quantize.configs import Static
+from sprat.quantize.rate_distortion.engine import Point, expanded, replaced
+
+
+def integer_graph(
+    model: onnx.ModelProto,
+    point: Point,
+    samples: Sequence[Feeds],
+    config: Static,
+    progress: Progress = silent,
+) -> onnx.ModelProto:
+    """Quantize activations to U8 around a point's weights, which keep their integers and steps.
+
+    Args:
+        model: The float model that the point was made from.
+        point: The integers and steps.
+        samples: Calibration batches of real samples.
+        config: How activation ranges are found, and what stays float.
+        progress: Told how far calibration is.
+
+    Returns:
+        A QDQ model, U8 activations and S8 weights, one scale for each weight tensor.
+    """
+    coarse = replaced(model, expanded(point))
+    ranges = ort.calibrate(coarse, samples, config.calibration, progress)
+    return ort.quantize_static(coarse, config, ranges, steps=point.steps)

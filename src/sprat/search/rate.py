@@ -1,0 +1,279 @@
+"""Walk along the rate-distortion curve to the budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+
+from sprat.data.dataset import Dataset
+from sprat.errors import NoGainError, OptionError
+from sprat.evaluate.reading import Reading, divergence
+from sprat.evaluate.types import Evaluation
+from sprat.model.session import Feeds, Outputs
+from sprat.model.wire import brotli_bytes
+from sprat.parallel import ordered_map
+from sprat.quantize.configs import Static, describe
+from sprat.quantize.rate_distortion import (
+    TYPICAL,
+    Form,
+    Point,
+    Prepared,
+    integer_graph,
+    pack,
+    prepare,
+)
+from sprat.quantize.rate_distortion.layers import find_layers
+from sprat.search.budget import CAUTION, cautious_drop, standard_error
+from sprat.search.candidates import Bench, Trial
+
+METHOD = "rate-distortion"
+STATIC_METHOD = "rate-distortion-static"
+#: Calibration samples for the second moments.
+SAMPLES = 256
+#: The walk ends when the bracket around the budget is this narrow.
+_NARROW = 1.15
+_STRIDE = 2.0
+_MOST_POINTS = 10
+_FAST_STRIDE = 1.5
+#: Points of at most this many times the divergence foretell a point's drop.
+_REACH = 4.0
+_MOST_FAST = 5
+
+
+@dataclass
+class Curve:
+    """Points on one model's curve, made and measured when asked for.
+
+    Attributes:
+        bench: Measures.
+        samples: Calibration batches.
+        form: How the integers are stored.
+        trials: Rate to trial.
+    """
+
+    bench: Bench
+    samples: Sequence[Feeds]
+    form: Form | None = None
+    trials: dict[float, Trial] = field(default_factory=dict)
+    _prepared: Prepared | None = None
+    _points: dict[float, Point] = field(default_factory=dict)
+
+    @property
+    def prepared(self) -> Prepared:
+        """The measured layers; measuring takes most of the time, so it waits until needed."""
+        if self._prepared is None:
+            self._prepared = prepare(
+                self.bench.clean,
+                self.samples,
+                divergence_by(self.bench.reference.reading),
+                progress=self.bench.progress,
+            )
+        return self._prepared
+
+    def point(self, rate: float) -> Point:
+        """Return the integers at one rate."""
+        if rate not in self._points:
+            self._points = {rate: self.prepared.quantize(rate, self.bench.progress)}
+        return self._points[rate]
+
+    def trial(self, rate: float) -> Trial:
+        """Make and measure the point at one rate, once."""
+        if rate not in self.trials:
+            form = self._form(rate)
+            self.trials[rate] = self.bench.measure(
+                f"rate-{rate:.3g}",
+                METHOD,
+                {"rate": float(f"{rate:.6g}"), "form": form, "samples": len(self.samples)},
+                lambda: pack(self.bench.clean, self.point(rate), form),
+            )
+        return self.trials[rate]
+
+    def fast_trial(self, rate: float) -> Trial:
+        """Make and measure the same integers inside an integer graph (U8 activations)."""
+        config = Static()
+        return self.bench.measure(
+            f"static-rate-{rate:.3g}",
+            STATIC_METHOD,
+            {"rate": rate, "samples": len(self.samples), **describe(config)},
+            lambda: integer_graph(
+                self.bench.clean, self.point(rate), self.bench.samples, config, self.bench.progress
+            ),
+        )
+
+    def _form(self, rate: float) -> Form:
+        """Choose how the integers are stored by the bytes of the first point."""
+        if self.form is None:
+            key = {"form": f"{rate:.6g}", "samples": len(self.samples)}
+            kept = self.bench.store.content(
+                key, lambda: smallest_form(self.bench.clean, self.point(rate)).encode()
+            )
+            self.form = "int4" if kept == b"int4" else "int8"
+        return self.form
+
+
+def divergence_by(reading: Reading) -> Callable[[Sequence[Outputs], Sequence[Outputs]], float]:
+    """Return the mean divergence of the primary output over batches."""
+
+    def mean(reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
+        name = reading.output
+        parts = [
+            divergence(a[name], b[name], reading) for a, b in zip(reference, model, strict=True)
+        ]
+        return float(np.concatenate(parts).mean())
+
+    return mean
+
+
+def smallest_form(model: onnx.ModelProto, point: Point) -> Form:
+    """Return the form of a point that costs the fewest br-11 bytes."""
+    forms: tuple[Form, ...] = ("int8", "int4")
+
+    def size(form: Form) -> int:
+        return brotli_bytes(pack(model, point, form).SerializeToString(deterministic=True))
+
+    return min(zip(ordered_map(size, forms), forms, strict=True))[1]
+
+
+def calibration_batches(dataset: Dataset, size: int, count: int = SAMPLES) -> list[Feeds]:
+    """Return evenly spread samples in batches that the model takes."""
+    total = len(dataset.samples)
+    chosen = sorted({i * total // count for i in range(min(count, total))})
+    whole = len(chosen) // size * size
+    return [dataset.batch(chosen[i : i + size]) for i in range(0, whole, size)]
+
+
+def walk(curve: Curve, max_drop: float, stop: Callable[[], bool]) -> list[Trial]:
+    """Walk to the cheapest point that holds the budget.
+
+    The price of a bit is doubled while the budget holds and halved while it does not; then the
+    bracket is narrowed by bisection. Whether a point holds is judged by its own paired drop and
+    by the drop that its divergence foretells, from a line through all points: the divergence is
+    far less noisy than a few flipped answers, so no lucky draw ends the walk.
+
+    Args:
+        curve: Makes and measures points.
+        max_drop: The budget in points.
+        stop: Says whether time is up.
+
+    Returns:
+        The trials, in the order of their making, with outcomes by the same judgement.
+    """
+    weights = sum(math.prod(layer.shape) for layer in find_layers(curve.bench.clean))
+    if not weights:
+        return []
+    rate, low, high = _rounded(TYPICAL / weights), 0.0, float("inf")
+    while not stop() and len(curve.trials) < _MOST_POINTS and high > _NARROW * low:
+        trial = curve.trial(rate)
+        if trial.record.evaluation is None:
+            break
+        if _holds(curve, trial, max_drop):
+            low = rate
+            rate = _rounded(rate * _STRIDE if high == float("inf") else (rate * high) ** 0.5)
+        else:
+            high = rate
+            rate = _rounded(rate / _STRIDE if low == 0 else (low * rate) ** 0.5)
+    return [_judged(curve, trial, max_drop) for trial in curve.trials.values()]
+
+
+def walk_fast(curve: Curve, found: Sequence[Trial], stop: Callable[[], bool]) -> list[Trial]:
+    """Put the integers of the cheapest point that holds into an integer graph.
+
+    Quantized activations cost some accuracy of their own, so the rate is lowered until the budget
+    holds.
+
+    Args:
+        curve: Makes and measures points.
+        found: What :func:`walk` returned.
+        stop: Says whether time is up.
+
+    Returns:
+        The trials.
+    """
+    held = [t for t in found if t.record.outcome == "within budget"]
+    if not held:
+        return []
+    rate = max(float(str(t.record.options["rate"])) for t in held)
+    trials: list[Trial] = []
+    while not stop() and len(trials) < _MOST_FAST:
+        trials.append(curve.fast_trial(rate))
+        if trials[-1].record.outcome != "over budget":
+            break
+        rate = _rounded(rate / _FAST_STRIDE)
+    return trials
+
+
+def _rounded(rate: float) -> float:
+    """Keep six digits, so that a rate read back from the record makes the same bytes."""
+    return float(f"{rate:.6g}")
+
+
+def _holds(curve: Curve, trial: Trial, max_drop: float) -> bool:
+    evaluation = trial.record.evaluation
+    assert evaluation is not None
+    if evaluation.agreement == 1.0:
+        return True
+    foretold = _foretold(curve, evaluation) + CAUTION * standard_error(evaluation)
+    return max(cautious_drop(evaluation), foretold) <= max_drop
+
+
+def _foretold(curve: Curve, evaluation: Evaluation) -> float:
+    """Return the drop in points that a divergence foretells: least squares through the origin.
+
+    Points far beyond this one do not count: a collapse says nothing about small divergences.
+    """
+    reach = _REACH * evaluation.error.divergence
+    found = [t.record.evaluation for t in curve.trials.values()]
+    seen = [e for e in found if e is not None and e.error.divergence <= reach]
+    errors = np.array([max(standard_error(e), 1e-3) for e in seen])
+    x = np.array([e.error.divergence for e in seen]) / errors
+    y = np.array([e.drop for e in seen]) / errors
+    slope = float((x * y).sum() / max(float((x * x).sum()), 1e-30))
+    return max(0.0, slope) * evaluation.error.divergence
+
+
+def _judged(curve: Curve, trial: Trial, max_drop: float) -> Trial:
+    if trial.record.evaluation is None:
+        return trial
+    outcome = "within budget" if _holds(curve, trial, max_drop) else "over budget"
+    return Trial(trial.record.model_copy(update={"outcome": outcome}), trial.model)
+
+
+def smallest_under(curve: Curve, limit: int, stop: Callable[[], bool]) -> Trial:
+    """Find the best point under so many br-11 bytes: a preview model.
+
+    Args:
+        curve: Makes and measures points.
+        limit: br-11 bytes.
+        stop: Says whether time is up.
+
+    Returns:
+        The trial with the least divergence that fits.
+
+    Raises:
+        OptionError: No point fits.
+    """
+
+    def size(trial: Trial) -> int:
+        return trial.record.wire.brotli if trial.record.wire is not None else 1 << 62
+
+    rates = sorted(curve.trials)
+    if not rates:
+        raise NoGainError("the curve has no point, so there is no preview.")
+    rate = rates[-1]
+    while not stop() and size(curve.trial(rate)) > limit and len(curve.trials) < 3 * _MOST_POINTS:
+        rate = _rounded(rate * _STRIDE)
+    inside = [r for r in curve.trials if size(curve.trials[r]) <= limit]
+    if not inside:
+        raise OptionError(f"no point on the curve fits {limit:,} bytes.", where="--preview")
+    low, high = max((r for r in curve.trials if r < min(inside)), default=0.0), min(inside)
+    while not stop() and low > 0 and high > _NARROW * low:
+        middle = _rounded((low * high) ** 0.5)
+        if size(curve.trial(middle)) <= limit:
+            high = middle
+        else:
+            low = middle
+    return curve.trial(high)
