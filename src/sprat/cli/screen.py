@@ -15,7 +15,10 @@ from rich.table import Table
 
 from sprat.errors import SpratError
 
-out = Console(highlight=False)
+#: Columns where the output is no terminal, such as a file or CI's log.
+_WIDE = None if sys.stdout.isatty() else 150
+
+out = Console(highlight=False, width=_WIDE)
 err = Console(stderr=True, highlight=False)
 
 

@@ -84,6 +84,7 @@ class Bench:
         make: Callable[[], onnx.ModelProto],
         *,
         note: str = "",
+        exact: bool = False,
     ) -> Trial:
         """Make a model, or take it from the store, and measure it.
 
@@ -93,6 +94,7 @@ class Bench:
             options: Its options; with the store's basis they decide the bytes.
             make: Makes the model.
             note: Goes into the record.
+            exact: Compress a large file whole instead of estimating its bytes on the wire.
 
         Returns:
             The trial; an error of ours becomes the outcome ``failed`` with the reason.
@@ -105,7 +107,8 @@ class Bench:
                 {"model": parts}, lambda: make().SerializeToString(deterministic=True)
             )
             model = onnx.load_from_string(content)
-            trial = Trial(self._record(name, method, options, model, content, note), model)
+            record = self._record(name, method, options, model, content, exact)
+            trial = Trial(record.model_copy(update={"note": note}), model)
         except NoGainError as error:
             trial = _failed(name, method, options, "not better", error)
         except SpratError as error:
@@ -121,6 +124,23 @@ class Bench:
             parts, Evaluation, lambda: self.reference.evaluate(model, self.progress)
         )
 
+    def wire(self, content: bytes, *, exact: bool) -> WireBytes:
+        """Measure bytes on the wire, once for the same bytes."""
+        parts = {"wire": sha256(content), "exact": exact}
+        return self.store.value(parts, WireBytes, lambda: wire_bytes(content, exact=exact))
+
+    def exactly(self, trial: Trial) -> Trial:
+        """Return the trial with its bytes measured rather than estimated."""
+        wire = trial.record.wire
+        if trial.model is None or wire is None or not wire.estimated:
+            return trial
+        self.progress(f"compressing {trial.record.name}", 0, 1)
+        found = self.wire(trial.model.SerializeToString(deterministic=True), exact=True)
+        self.progress(f"compressing {trial.record.name}", 1, 1)
+        bits = 8 * found.brotli / max(1, count_weights(self.original))
+        update = {"wire": found, "bits_per_weight": bits}
+        return Trial(trial.record.model_copy(update=update), trial.model)
+
     def _record(
         self,
         name: str,
@@ -128,11 +148,11 @@ class Bench:
         options: dict[str, Any],
         model: onnx.ModelProto,
         content: bytes,
-        note: str,
+        exact: bool,
     ) -> CandidateRecord:
         digest = sha256(content)
         evaluation = self.evaluation(content, model)
-        wire = self.store.value({"wire": digest}, WireBytes, lambda: wire_bytes(content))
+        wire = self.wire(content, exact=exact)
         speed = self.store.value(
             {"speed": digest},
             Speed,
@@ -143,7 +163,6 @@ class Bench:
             method=method,
             options=options,
             outcome="within budget" if holds(evaluation, self.max_drop) else "over budget",
-            note=note,
             sha256=digest,
             wire=wire,
             bits_per_weight=8 * wire.brotli / max(1, count_weights(self.original)),

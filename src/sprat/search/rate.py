@@ -27,7 +27,7 @@ from sprat.quantize.rate_distortion import (
     prepare,
 )
 from sprat.quantize.rate_distortion.layers import find_layers
-from sprat.search.budget import CAUTION, cautious_drop, standard_error
+from sprat.search.budget import standard_error
 from sprat.search.candidates import Bench, Trial
 
 METHOD = "rate-distortion"
@@ -35,7 +35,10 @@ STATIC_METHOD = "rate-distortion-static"
 #: Calibration samples for the second moments.
 SAMPLES = 256
 #: The walk ends when the bracket around the budget is this narrow.
-_NARROW = 1.15
+_NARROW = 1.2
+#: Standard errors between a point's expected drop and the budget. The walk ends at the budget, so
+#: its choice is luckier than one of a few fixed candidates, and luck does not carry over.
+_CAUTION = 1.0
 _STRIDE = 2.0
 _MOST_POINTS = 10
 _FAST_STRIDE = 1.5
@@ -89,6 +92,7 @@ class Curve:
                 METHOD,
                 {"rate": float(f"{rate:.6g}"), "form": form, "samples": len(self.samples)},
                 lambda: pack(self.bench.clean, self.point(rate), form),
+                exact=True,
             )
         return self.trials[rate]
 
@@ -102,6 +106,7 @@ class Curve:
             lambda: integer_graph(
                 self.bench.clean, self.point(rate), self.bench.samples, config, self.bench.progress
             ),
+            exact=True,
         )
 
     def _form(self, rate: float) -> Form:
@@ -216,8 +221,8 @@ def _holds(curve: Curve, trial: Trial, max_drop: float) -> bool:
     assert evaluation is not None
     if evaluation.agreement == 1.0:
         return True
-    foretold = _foretold(curve, evaluation) + CAUTION * standard_error(evaluation)
-    return max(cautious_drop(evaluation), foretold) <= max_drop
+    expected = max(evaluation.drop, _foretold(curve, evaluation))
+    return expected + _CAUTION * standard_error(evaluation) <= max_drop
 
 
 def _foretold(curve: Curve, evaluation: Evaluation) -> float:

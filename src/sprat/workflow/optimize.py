@@ -37,7 +37,7 @@ from sprat.record.schema import (
     Run,
     SplitRecord,
 )
-from sprat.search.budget import Goal, choose
+from sprat.search.budget import FAST_BYTES, Goal, choose
 from sprat.search.candidates import Bench, Trial, proposals
 from sprat.search.rate import Curve, calibration_batches, smallest_under, walk, walk_fast
 from sprat.search.repair import repair
@@ -48,6 +48,8 @@ _LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxslim", "brotli", "numba", "pi
 #: The original is evaluated, cleaned and compressed before the search; the last look and the
 #: report come after it. This much of the time budget is kept for the latter.
 _LAST_SHARE = 0.15
+#: Estimated bytes may be wrong by this factor.
+_CLOSE = 1.1
 
 
 @dataclass
@@ -170,6 +172,8 @@ def optimize(
             WireBytes,
             lambda: wire_bytes(total_bytes(model), exact=False),
         )
+    with clock.stage("compress the smallest"):
+        trials = _compared_exactly(bench, trials)
     preview = None
     if wanted.preview is not None:
         with clock.stage("find the preview"):
@@ -222,6 +226,20 @@ def _search(bench: Bench, curve: Curve, budget: Budget, clock: Clock) -> list[Tr
             if trial is not None and not clock.expired() and _worth_repair(trial, trials, budget):
                 trials.extend(repair(bench, name, config, clock.expired))
     return trials
+
+
+def _compared_exactly(bench: Bench, trials: list[Trial]) -> list[Trial]:
+    """Measure the bytes of all that an estimate cannot tell from the smallest."""
+    sizes = [
+        t.record.wire.brotli
+        for t in trials
+        if t.record.outcome == "within budget" and t.record.wire is not None
+    ]
+    limit = _CLOSE * FAST_BYTES * min(sizes, default=0)
+    return [
+        bench.exactly(t) if t.record.wire is not None and t.record.wire.brotli <= limit else t
+        for t in trials
+    ]
 
 
 def _worth_repair(trial: Trial, trials: list[Trial], budget: Budget) -> bool:

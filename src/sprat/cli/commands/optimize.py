@@ -124,7 +124,7 @@ def _row(c: CandidateRecord) -> tuple[str, ...]:
     e, speed = c.evaluation, c.speed
     return (
         c.name,
-        megabytes(c.wire.brotli) if c.wire else "",
+        _bytes(c),
         f"{c.bits_per_weight:.2f}" if c.bits_per_weight is not None else "",
         f"{e.drop:+.2f}" if e else "",
         f"{e.interval.low:+.2f} to {e.interval.high:+.2f}" if e else "",
@@ -132,3 +132,9 @@ def _row(c: CandidateRecord) -> tuple[str, ...]:
         f"{speed.ratio:.2f}" if speed else "",
         f"{c.outcome}{': ' + c.note if c.note else ''}",
     )
+
+
+def _bytes(c: CandidateRecord) -> str:
+    if c.wire is None:
+        return ""
+    return ("about " if c.wire.estimated else "") + megabytes(c.wire.brotli)
