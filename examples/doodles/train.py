@@ -4,7 +4,7 @@ Usage:
     pip install torch==2.13.0 onnx onnxruntime onnxscript pillow numpy
     python examples/doodles/train.py --data DOODLES --out examples/doodles/doodles.onnx
 
-``DOODLES`` has ``train/`` and ``val/``, each with ``fish/`` and ``not_fish/``. Ten minutes on
+``DOODLES`` has ``train/`` and ``val/``, each with ``fish/`` and ``not_fish/``. Five minutes on
 one core. The export keeps BatchNorm unfolded, as many exports in the wild do.
 """
 
@@ -17,9 +17,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from torch.nn import functional
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 
 SIZE = 64
 EPOCHS = 24
@@ -27,7 +27,7 @@ BATCH = 64
 CLASSES = ("fish", "not_fish")
 
 
-class Block(nn.Module):
+class Block(nn.Module):  # type: ignore[misc]  # torch is not installed here
     """Two 3x3 convolutions with a shortcut (He et al. 2015)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -47,7 +47,7 @@ class Block(nn.Module):
         return functional.relu(y + self.short(x))
 
 
-class Doodles(nn.Module):
+class Doodles(nn.Module):  # type: ignore[misc]  # torch is not installed here
     """A narrow ResNet: ``[N, 1, 64, 64]`` to one logit, positive means *not_fish*."""
 
     def __init__(self, width: int = 24) -> None:
