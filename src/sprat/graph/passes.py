@@ -40,13 +40,13 @@ class Pass:
     needed: bool = False
 
 
-def _ir_pass(name: str) -> Transform:
+def _ir_pass(name: str, **options: Any) -> Transform:
     def run(model: onnx.ModelProto) -> onnx.ModelProto:
         import onnx_ir as ir
         from onnx_ir.passes import common
 
         tree = ir.from_proto(model)
-        getattr(common, name)()(tree)
+        getattr(common, name)(**options)(tree)
         return ir.to_proto(tree)
 
     return run
@@ -131,7 +131,7 @@ _ALL = (
         "lift_constants",
         "turn Constant nodes into initializers",
         "onnx-ir",
-        _ir_pass("LiftConstantsToInitializersPass"),
+        _ir_pass("LiftConstantsToInitializersPass", lift_all_constants=True, size_limit=0),
     ),
     Pass(
         "eliminate_deadend",
@@ -154,8 +154,8 @@ _ALL = (
     Pass(
         "eliminate_nop_dropout",
         "drop Dropout, which does nothing in inference",
-        "onnxscript",
-        _rules("dropout_inference_rule", "dropout_zero_rule"),
+        "onnxoptimizer",
+        _onnxoptimizer("eliminate_nop_dropout"),
     ),
     Pass(
         "eliminate_nop_pad",
@@ -166,14 +166,14 @@ _ALL = (
     Pass(
         "eliminate_nop_transpose",
         "drop Transpose that keeps the order of the axes",
-        "onnxscript",
-        _rules("no_op_transpose_rule"),
+        "onnxoptimizer",
+        _onnxoptimizer("eliminate_nop_transpose"),
     ),
     Pass(
         "eliminate_nop_cast",
         "drop Cast to the same type",
-        "onnxscript",
-        _rules("no_op_cast_rule"),
+        "onnxoptimizer",
+        _onnxoptimizer("eliminate_nop_cast"),
     ),
     Pass(
         "fold_constants",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from sprat.errors import (
@@ -100,8 +101,9 @@ def check(model: onnx.ModelProto, where: str) -> None:
         ModelFormatError: The model is inconsistent.
         UnsupportedModelError: It uses an operator that does not exist.
     """
+    _check_text(model, where)
     opsets = {o.domain or "": o.version for o in model.opset_import}
-    if not _STANDARD & set(opsets) and not opsets:
+    if not opsets:
         raise ModelFormatError("it does not say which opset it uses.", where=where)
     _check_names(model, where)
     for tensor in _tensors(model.graph):
@@ -229,6 +231,19 @@ def _inside(path: Path, location: str) -> Path:
 
 def _clean(name: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in name)[:80]
+
+
+def _check_text(message: Message, where: str) -> None:
+    """Every string is UTF-8: protobuf hands others over as bytes, which nothing expects."""
+    for field, value in message.ListFields():
+        values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+            for inner in value if isinstance(value, Sequence) else [value]:
+                _check_text(inner, where)
+        elif field.type == FieldDescriptor.TYPE_STRING and not all(
+            isinstance(v, str) for v in values
+        ):
+            raise ModelFormatError(f"holds text in {field.name!r} that is no UTF-8.", where=where)
 
 
 def _check_names(model: onnx.ModelProto, where: str) -> None:
