@@ -32,7 +32,8 @@ def build(
 
 def _normal(seed: int, *shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     fan = float(np.prod(shape[1:])) if len(shape) > 1 else 100.0
-    return (np.random.default_rng(seed).standard_normal(shape) / fan**0.5).astype(np.float32)
+    values = np.random.default_rng(seed).standard_normal(shape) / fan**0.5
+    return np.asarray(values, dtype=np.float32)
 
 
 def cnn(classes: int = 1, opset: int = 17, group: int = 1) -> onnx.ModelProto:

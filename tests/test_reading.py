@@ -17,6 +17,7 @@ from sprat.evaluate.reading import (
     probabilities,
     same,
 )
+from sprat.model.session import Outputs
 
 
 def ending_in(operator: str) -> onnx.ModelProto:
@@ -51,7 +52,7 @@ def ending_in(operator: str) -> onnx.ModelProto:
 def test_guesses_from_shape_operator_and_labels(
     operator: str, shape: tuple[int, ...], classes: tuple[str, ...], kind: str
 ) -> None:
-    outputs = {"output": np.zeros(shape, np.float32)}
+    outputs: Outputs = {"output": np.zeros(shape, np.float32)}
     reading, notes = guess_reading(ending_in(operator), outputs, classes=classes)
     assert reading.kind == kind
     assert reading.probability == (operator in {"Softmax", "Sigmoid"})
@@ -60,14 +61,14 @@ def test_guesses_from_shape_operator_and_labels(
 
 
 def test_sigmoid_in_the_model_moves_the_threshold() -> None:
-    outputs = {"output": np.array([[0.4], [0.6]], np.float32)}
+    outputs: Outputs = {"output": np.array([[0.4], [0.6]], np.float32)}
     reading, _ = guess_reading(ending_in("Sigmoid"), outputs)
     assert reading.threshold == 0.5
     assert answers(outputs, reading).values.tolist() == [0, 1]
 
 
 def test_unknown_output_and_wrong_kind_are_named() -> None:
-    outputs = {"output": np.zeros((4, 1), np.float32)}
+    outputs: Outputs = {"output": np.zeros((4, 1), np.float32)}
     with pytest.raises(OptionError, match="nothing"):
         guess_reading(ending_in("Relu"), outputs, name="nothing")
     with pytest.raises(OptionError, match="sequence needs"):

@@ -82,11 +82,16 @@ def _fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     return ir.to_proto(tree)
 
 
-def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
-    import onnxslim
+def _slim(*without: str) -> Transform:
+    def run(model: onnx.ModelProto) -> onnx.ModelProto:
+        import onnxslim
 
-    with redirect_stdout(io.StringIO()):
-        return onnxslim.slim(_copy(model), verbose=False)  # type: ignore[no-any-return]
+        with redirect_stdout(io.StringIO()):
+            return onnxslim.slim(  # type: ignore[no-any-return]
+                _copy(model), skip_optimizations=list(without) or None, verbose=False
+            )
+
+    return run
 
 
 def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -154,8 +159,8 @@ _ALL = (
     Pass(
         "eliminate_nop_dropout",
         "drop Dropout, which does nothing in inference",
-        "onnxoptimizer",
-        _onnxoptimizer("eliminate_nop_dropout"),
+        "onnxslim",
+        _slim("constant_folding", "graph_fusion", "subexpression_elimination", "weight_tying"),
     ),
     Pass(
         "eliminate_nop_pad",
@@ -231,7 +236,7 @@ _ALL = (
         "slim",
         "onnxslim's own round of shape folding, fusion and elimination",
         "onnxslim",
-        _slim,
+        _slim(),
     ),
     Pass(
         "eliminate_common_subexpression",

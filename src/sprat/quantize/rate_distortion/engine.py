@@ -24,6 +24,7 @@ from sprat.quantize.rate_distortion.rounding import (
     inverse_factor,
     nearest,
     output_error,
+    round_best,
     round_rows,
 )
 
@@ -44,8 +45,6 @@ _NOMINAL = 0.02
 #: Squared step over price times the mean squared factor: how coarse the levels are for a price of
 #: a bit. 8.7 is optimal at high rate (6 dB a bit); at fractions of a bit coarser levels win.
 COARSENESS = 24.0
-#: The histogram that prices the bits is taken from the round before, this many times.
-_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -281,9 +280,10 @@ def _round_part(part: Part, price: float, coarseness: float) -> tuple[NDArray[np
     steps, prices = np.full(outputs, float(step)), np.full(outputs, price)
     factors = part.factors.astype(np.float64)
     rounded = np.stack([nearest(w, steps) for w in part.weights])
-    for _ in range(_ROUNDS):
+    for last in (False, True):
+        method = round_best if last else round_rows
         bits = bit_costs(rounded)
         rounded = np.stack(
-            [round_rows(part.weights[g], factors[g], steps, prices, bits) for g in range(groups)]
+            [method(part.weights[g], factors[g], steps, prices, bits) for g in range(groups)]
         )
     return rounded, step

@@ -1,0 +1,120 @@
+"""The strategies, through real ONNX Runtime."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import numpy_helper
+
+from sprat.errors import NoGainError, OptionError
+from sprat.graph.simplify import simplify
+from sprat.model.nodes import name_nodes
+from sprat.model.session import open_session
+from sprat.quantize.configs import Config, Dynamic, Float16, Static, Weights
+from sprat.quantize.quantize import quantize
+from sprat.quantize.weights import round_per_channel, weight_axes, with_integers
+from tests.models import cnn, feeds, mlp
+
+
+def clean(model: onnx.ModelProto) -> onnx.ModelProto:
+    return name_nodes(simplify(model).model)
+
+
+def one_by_one(model: onnx.ModelProto, count: int = 16) -> list[dict[str, Any]]:
+    batch = feeds(model, count)
+    return [{k: v[i : i + 1] for k, v in batch.items()} for i in range(count)]
+
+
+def signal_to_noise(model: onnx.ModelProto, other: onnx.ModelProto) -> float:
+    x = feeds(model, 32, seed=5)
+    a, b = (open_session(m).run(None, x)[0].astype(np.float64) for m in (model, other))
+    return float(10 * np.log10((a**2).sum() / ((a - b) ** 2).sum()))
+
+
+@pytest.mark.parametrize(
+    ("config", "operator", "least"),
+    [
+        (Dynamic(), "ConvInteger", 20),
+        (Static("minmax"), "QuantizeLinear", 15),
+        (Static("entropy"), "QuantizeLinear", 8),
+        (Static("percentile"), "QuantizeLinear", 15),
+        (Weights(), "DequantizeLinear", 30),
+        (Float16(), "Cast", 50),
+    ],
+)
+def test_smaller_and_close(config: Config, operator: str, least: float) -> None:
+    model = clean(cnn(opset=12))
+    found = quantize(model, config, one_by_one(model))
+    assert found.ByteSize() < model.ByteSize()
+    assert operator in {n.op_type for n in found.graph.node}
+    assert signal_to_noise(model, found) > least
+    assert {n.domain for n in found.graph.node} <= {"", "ai.onnx"}
+
+
+@pytest.mark.parametrize("config", [Dynamic(), Static("minmax"), Weights(), Float16()])
+def test_the_same_input_gives_the_same_bytes(config: Config) -> None:
+    model = clean(cnn())
+    samples = one_by_one(model, 4)
+    first, second = (quantize(model, config, samples) for _ in range(2))
+    assert first.SerializeToString(deterministic=True) == second.SerializeToString(
+        deterministic=True
+    )
+
+
+def test_excluded_layers_stay_float() -> None:
+    model = clean(cnn())
+    samples = one_by_one(model, 4)
+    convs = [n.name for n in model.graph.node if n.op_type == "Conv"]
+    for config in (Dynamic(exclude=(convs[0],)), Static("minmax", exclude=(convs[0],))):
+        found = quantize(model, config, samples)
+        weight = next(n for n in found.graph.node if n.name.startswith(convs[0])).input[1]
+        stored = {t.name: t.data_type for t in found.graph.initializer}
+        assert stored[weight] == onnx.TensorProto.FLOAT
+    found = quantize(model, Weights(exclude=("w1",)))
+    assert any(t.name == "w1" for t in found.graph.initializer)
+
+
+def test_nothing_to_do_is_an_error() -> None:
+    model = clean(mlp())
+    with pytest.raises(NoGainError, match="changed nothing"):
+        quantize(model, Weights(exclude=tuple(weight_axes(model))))
+
+
+def test_twice_is_an_error() -> None:
+    once = quantize(clean(mlp()), Weights())
+    with pytest.raises(NoGainError):
+        quantize(once, Weights())
+
+
+def test_static_needs_samples_and_opset_13() -> None:
+    with pytest.raises(OptionError, match="calibration samples"):
+        quantize(clean(cnn()), Static(), [])
+    model = name_nodes(cnn(opset=12))
+    with pytest.raises(OptionError, match="opset 12"):
+        quantize(model, Static(), one_by_one(model, 2))
+
+
+@given(st.integers(0, 2**31), st.sampled_from([0, 1, 2]))
+def test_rounding_per_channel_is_within_half_a_step(seed: int, axis: int) -> None:
+    weight = np.random.default_rng(seed).standard_normal((3, 4, 5)).astype(np.float32)
+    found = round_per_channel(weight, axis)
+    shape = [-1 if i == axis else 1 for i in range(3)]
+    scale = found.scales.reshape(shape)
+    gap = np.abs(found.values.astype(np.float32) * scale - weight)
+    assert (gap <= 0.5001 * scale).all()
+    assert found.values.dtype == np.int8
+
+
+def test_the_file_holds_what_was_decided() -> None:
+    model = clean(cnn())
+    weight = numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == "w2"))
+    tensor = round_per_channel(weight, 0)
+    found = with_integers(model, {"w2": tensor})
+    stored = {t.name: numpy_helper.to_array(t) for t in found.graph.initializer}
+    assert np.array_equal(stored["w2_quantized"], tensor.values)
+    assert np.array_equal(stored["w2_scale"], tensor.scales)
+    assert Counter(n.op_type for n in found.graph.node)["DequantizeLinear"] == 1

@@ -1,0 +1,259 @@
+"""Rate-distortion rounding: its laws, and the file that comes out."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+
+from sprat.errors import NoGainError, OptionError
+from sprat.graph.simplify import simplify
+from sprat.model.load import load
+from sprat.model.nodes import name_nodes
+from sprat.model.session import open_session
+from sprat.model.wire import brotli_bytes
+from sprat.quantize.configs import Static
+from sprat.quantize.rate_distortion import Prepared, integer_graph, pack, prepare
+from sprat.quantize.rate_distortion.engine import expanded, replaced
+from sprat.quantize.rate_distortion.layers import find_layers, weight_of
+from sprat.quantize.rate_distortion.rounding import (
+    bit_costs,
+    entropy_bits,
+    inverse_factor,
+    nearest,
+    output_error,
+    round_best,
+    round_rows,
+    row_errors,
+)
+from tests.models import build, cnn, feeds, mlp
+
+EXAMPLE = Path(__file__).parents[1] / "examples/doodles/doodles.onnx"
+
+
+def divergence(reference: Any, model: Any) -> float:
+    gaps = [np.mean((a["y"] - b["y"]) ** 2) for a, b in zip(reference, model, strict=True)]
+    return float(np.mean(gaps))
+
+
+def batches(model: onnx.ModelProto, count: int = 8) -> list[dict[str, Any]]:
+    return [feeds(model, 4, seed=i) for i in range(count)]
+
+
+def prepared(model: onnx.ModelProto) -> Prepared:
+    clean = name_nodes(simplify(model).model)
+    return prepare(clean, batches(clean), divergence)
+
+
+def correlated(seed: int, outputs: int, columns: int) -> tuple[Any, Any]:
+    """Weights, and the second moment of inputs that hang together."""
+    random = np.random.default_rng(seed)
+    mix = random.standard_normal((columns, columns))
+    x = random.standard_normal((4 * columns, columns)) @ mix
+    return random.standard_normal((outputs, columns)), (x.T @ x / len(x)).astype(np.float32)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 2**31), st.integers(2, 40), st.floats(0.05, 2.0), st.sampled_from([0.0, 0.1, 1])
+)
+def test_error_feedback_is_never_worse_than_nearest(
+    seed: int, columns: int, step: float, price: float
+) -> None:
+    weights, moment = correlated(seed, 16, columns)
+    steps, prices = np.full(16, step), np.full(16, price)
+    factor = inverse_factor(moment, 1e-6).astype(np.float64)
+    plain = nearest(weights, steps)
+    bits = bit_costs(plain)
+    rounded = round_best(weights, factor, steps, prices, bits)
+
+    def cost(integers: Any) -> Any:
+        paid = price * bits[integers.astype(int) + 127].sum(axis=1)
+        return row_errors(weights - integers * steps[:, None], factor) + paid
+
+    assert (cost(rounded) <= cost(plain) + 1e-9).all()
+
+
+def test_error_feedback_is_better_where_it_can_be() -> None:
+    weights, moment = correlated(1, 64, 32)
+    steps, free = np.full(64, 0.5), np.zeros(64)
+    factor = inverse_factor(moment, 1e-6).astype(np.float64)
+    plain = nearest(weights, steps)
+    fed = round_rows(weights, factor, steps, free, bit_costs(plain))
+    errors = [output_error(q * 0.5 - weights, moment) for q in (fed, plain)]
+    assert errors[0] < 0.5 * errors[1]
+
+
+def test_row_errors_are_those_of_the_moment() -> None:
+    weights, moment = correlated(2, 8, 12)
+    factor = inverse_factor(moment, 0.0).astype(np.float64)
+    wanted = np.einsum("ok,kl,ol->o", weights, moment, weights)
+    assert np.allclose(row_errors(weights, factor), wanted, rtol=1e-3)
+
+
+def test_the_factor_is_of_the_inverse() -> None:
+    _, moment = correlated(0, 1, 12)
+    factor = inverse_factor(moment, 0.1).astype(np.float64)
+    damped = moment + 0.1 * np.mean(np.diag(moment)) * np.eye(12)
+    assert np.allclose(factor.T @ factor, np.linalg.inv(damped), rtol=1e-4, atol=1e-6)
+    assert np.allclose(factor, np.triu(factor))
+
+
+def test_a_moment_without_information_feeds_nothing_back() -> None:
+    factor = inverse_factor(np.zeros((4, 4), np.float32), 0.01)
+    assert np.allclose(factor, np.diag(np.diag(factor)))
+
+
+def grouped() -> onnx.ModelProto:
+    """Every kind of layer: strides, dilations, pads, groups, one axis, both MatMul and Gemm."""
+    node = helper.make_node
+    random = np.random.default_rng(0)
+
+    def weight(*shape: int) -> Any:
+        return (random.standard_normal(shape) / np.prod(shape[1:]) ** 0.5).astype(np.float32)
+
+    nodes = [
+        node("Conv", ["x", "a"], ["ca"], name="odd", pads=[1, 0, 2, 1], strides=[2, 1]),
+        node("Conv", ["ca", "b"], ["cb"], name="holes", dilations=[2, 2], group=2),
+        node("Conv", ["cb", "c"], ["cc"], name="depth", group=16, auto_pad="SAME_UPPER"),
+        node("ReduceMean", ["cc"], ["line"], axes=[3], keepdims=0),
+        node("Conv", ["line", "d"], ["cd"], name="one", pads=[1, 1]),
+        node("GlobalAveragePool", ["cd"], ["p"]),
+        node("Flatten", ["p"], ["f"]),
+        node("MatMul", ["f", "e"], ["m"], name="mat"),
+        node("Gemm", ["m", "h"], ["y"], name="gemm", alpha=0.5),
+    ]
+    weights = {
+        "a": weight(16, 3, 3, 3),
+        "b": weight(16, 8, 3, 3),
+        "c": weight(16, 1, 5, 5),
+        "d": weight(24, 16, 3),
+        "e": weight(24, 64),
+        "h": weight(64, 8),
+    }
+    return build(nodes, weights, {"x": ["n", 3, 16, 16]}, {"y": ["n", 8]})
+
+
+def test_patches_times_weights_are_the_layer_s_output() -> None:
+    model = name_nodes(grouped())
+    x = feeds(model, 3)
+    for layer in find_layers(model):
+        node = next(n for n in model.graph.node if n.name == layer.node)
+        probe = onnx.ModelProto()
+        probe.CopyFrom(model)
+        probe.graph.output.append(helper.make_empty_tensor_value_info(layer.source))
+        probe.graph.output.append(helper.make_empty_tensor_value_info(node.output[0]))
+        known = {**x}
+        names = [n for n in (layer.source, node.output[0]) if n not in known]
+        known |= dict(zip(names, open_session(probe).run(names, x), strict=True))
+        vectors = layer.patches(known[layer.source], 10**6, 0)
+        matrix = layer.matrix(weight_of(model, layer.name))
+        product = np.einsum("gnk,gok->gno", vectors, matrix)
+        output = known[node.output[0]]
+        channels = np.moveaxis(output, 1, -1).reshape(-1, output.shape[1])
+        joined = product.transpose(1, 0, 2).reshape(len(channels), -1)
+        scale = 0.5 if layer.operator == "Gemm" else 1.0
+        assert np.allclose(scale * joined, channels, atol=1e-4), layer.node
+        assert np.array_equal(layer.stored(matrix), weight_of(model, layer.name))
+
+
+@pytest.mark.parametrize("model", [cnn(4), cnn(4, group=4), mlp(), grouped()])
+def test_the_file_holds_what_was_decided(model: onnx.ModelProto) -> None:
+    ready = prepared(model)
+    point = ready.quantize(1e-5)
+    wanted = expanded(point)
+    x = feeds(ready.model, 5, seed=9)
+    (answer,) = open_session(replaced(ready.model, wanted)).run(None, x)
+    for form in ("int8", "int4"):
+        packed = pack(ready.model, point, form)
+        onnx.checker.check_model(packed)
+        (got,) = open_session(packed, fold_weights=True).run(None, x)
+        assert np.array_equal(got, answer)
+    stored = {t.name: t for t in pack(ready.model, point, "int8").graph.initializer}
+    for name, values in point.integers.items():
+        assert np.array_equal(numpy_helper.to_array(stored[f"{name}_quantized"]), values)
+        assert numpy_helper.to_array(stored[f"{name}_scale"]) == point.steps[name]
+
+
+def test_four_bits_are_packed_low_half_first() -> None:
+    ready = prepared(cnn(4))
+    point = ready.quantize(1e-3)
+    packed = pack(ready.model, point, "int4")
+    small = [t for t in packed.graph.initializer if t.data_type == onnx.TensorProto.INT4]
+    assert small
+    for tensor in small:
+        name = tensor.name.removesuffix("_quantized")
+        assert np.array_equal(numpy_helper.to_array(tensor).astype(np.int8), point.integers[name])
+
+
+def test_a_dearer_bit_makes_a_smaller_model() -> None:
+    ready = prepared(cnn(4))
+    bits = [ready.quantize(rate).bits for rate in (1e-6, 1e-5, 1e-4)]
+    assert bits == sorted(bits, reverse=True)
+    assert bits[0] > bits[-1]
+
+
+def test_the_same_input_gives_the_same_integers_on_any_number_of_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = []
+    for threads in ("1", "2"):
+        monkeypatch.setitem(os.environ, "SPRAT_THREADS", threads)
+        ready = prepared(grouped())
+        packed = pack(ready.model, ready.quantize(1e-5), "int8")
+        found.append(packed.SerializeToString(deterministic=True))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("rate", [1e-11, 1e-10, 1e-9])
+def test_estimated_bits_are_near_br_11_on_a_whole_model(rate: float) -> None:
+    model = name_nodes(simplify(load(EXAMPLE)).model)
+    random = np.random.default_rng(0)
+    samples: list[dict[str, Any]] = [
+        {"input": np.sign(random.standard_normal((8, 1, 64, 64))).astype(np.float32)}
+        for _ in range(8)
+    ]
+
+    def output(reference: Any, other: Any) -> float:
+        pairs = zip(reference, other, strict=True)
+        return float(np.mean([np.mean((a["output"] - b["output"]) ** 2) for a, b in pairs]))
+
+    ready = prepare(model, samples, output)
+    point = ready.quantize(rate)
+    weights = sum(q.size for q in point.integers.values())
+    assert 1 < point.bits / weights < 6
+    raw = b"".join(q.tobytes() for q in point.integers.values())
+    assert abs(brotli_bytes(raw) * 8 / point.bits - 1) < 0.03
+
+
+def test_integers_survive_in_an_integer_graph() -> None:
+    ready = prepared(cnn(4))
+    point = ready.quantize(1e-5)
+    one = [{"x": f["x"][:1]} for f in batches(ready.model)]
+    found = integer_graph(ready.model, point, one, Static())
+    kept = [
+        numpy_helper.to_array(t)
+        for t in found.graph.initializer
+        if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1
+    ]
+    for values in point.integers.values():
+        assert any(np.array_equal(values, k) for k in kept)
+
+
+def test_nothing_to_quantize_and_too_few_samples() -> None:
+    same = build([helper.make_node("Relu", ["x"], ["y"])], {}, {"x": ["n", 2]}, {"y": ["n", 2]})
+    with pytest.raises(NoGainError):
+        prepare(name_nodes(same), batches(same), divergence)
+    model = name_nodes(mlp())
+    with pytest.raises(OptionError, match="at least 4"):
+        prepare(model, batches(model, 3), divergence)
+
+
+def test_entropy_of_one_symbol_is_zero() -> None:
+    assert entropy_bits(np.zeros((4, 4), np.int8)) == 0
+    assert entropy_bits(np.array([[0, 1], [0, 1]], np.int8)) == pytest.approx(4)
