@@ -1,7 +1,8 @@
 """Bytes of files of many types, for Magika's file-type model.
 
-Files of known suffixes are taken from Python's own folders, its packages and the project, at most
-so many of each; kinds that are rare there are made from them (archives, images, sounds, databases).
+Files of known suffixes are taken from Python's own folders and its packages, at most so many of
+each, so that the pinned set-up gives the same samples whatever the project looks like. Kinds that
+are rare there are made from them: archives, images, sounds, databases.
 Features as Magika's feature extraction v2 defines them: the first 1,024 bytes after leading white
 space and the last 1,024 before trailing white space, 256 for padding.
 """
@@ -43,10 +44,14 @@ _SUFFIXES = (
     ".json .md .npy .npz .onnx .pdf .pem .png .proto .py .pyi .pyx .rst .sh .so .svg .tcl .toml "
     ".ttf .txt .wav .whl .xml .xsl .yaml .yml .zip"
 )
+_TOML = """# Magika answers with one score per type.
+[output]
+kind = "classes"
+"""
 #: Upper ends of the shares of the splits, by content hash.
 _SHARES = {"train": 0.25, "val": 0.625, "test": 1.0}
-_PROJECT = Path(__file__).resolve().parents[2]
-_SKIPPED = {".git", ".venv", "__pycache__", ".mypy_cache", ".hypothesis", "out"}
+#: Compiled files come and go with use.
+_SKIPPED = {"__pycache__"}
 
 
 def make_magika(folder: Path) -> Path:
@@ -54,7 +59,7 @@ def make_magika(folder: Path) -> Path:
 
     Args:
         folder: Gets ``train.npz``, ``val.npz`` and ``test.npz``, each with ``bytes``, int32
-            ``[N, 2048]``; the split is by a hash of the features.
+            ``[N, 2048]``, and ``sprat.toml``; the split is by a hash of the features.
 
     Returns:
         ``folder``.
@@ -70,6 +75,7 @@ def make_magika(folder: Path) -> Path:
         part = [rows[digest] for digest in kept if low <= _place(digest) < high]
         np.savez_compressed(folder / f"{split}.npz", bytes=np.stack(part))
         low = high
+    (folder / "sprat.toml").write_text(_TOML, encoding="utf-8")
     return folder
 
 
@@ -110,10 +116,10 @@ def _contents() -> Iterator[bytes]:
 def _chosen_files() -> list[Path]:
     """Return at most so many files of each suffix, in the order of a hash of their place."""
     paths = sysconfig.get_paths()
-    roots = {Path(paths[key]) for key in ("stdlib", "purelib", "include", "data")}
+    roots = {Path(paths[key]) for key in ("stdlib", "purelib", "include")}
     known = set(_SUFFIXES.split())
     found: dict[str, Path] = {}
-    for root in sorted({*roots, _PROJECT}):
+    for root in sorted(roots):
         for path in root.rglob("*"):
             name = path.relative_to(root)
             wanted = path.suffix in known and not _SKIPPED.intersection(name.parts)
