@@ -67,6 +67,13 @@ def test_sigmoid_in_the_model_moves_the_threshold() -> None:
     assert answers(outputs, reading).values.tolist() == [0, 1]
 
 
+def test_a_softmax_written_out_is_seen_by_its_sums() -> None:
+    values = np.array([[0.2, 0.8], [0.7, 0.3]], np.float32)
+    reading, _ = guess_reading(ending_in("Relu"), {"output": values})
+    assert reading.kind == "classes"
+    assert reading.probability
+
+
 def test_unknown_output_and_wrong_kind_are_named() -> None:
     outputs: Outputs = {"output": np.zeros((4, 1), np.float32)}
     with pytest.raises(OptionError, match="nothing"):

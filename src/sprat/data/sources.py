@@ -20,6 +20,8 @@ from sprat.errors import DataError, DataNotFoundError, OptionError
 from sprat.model.inspect import TensorInfo
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+#: Files that lie beside images on purpose.
+_NOTES = {".toml", ".json", ".md", ".txt", ".csv", ".tsv"}
 _MAX_FILES = 2_000_000
 
 
@@ -154,7 +156,7 @@ def _walk(root: Path, top: Path) -> tuple[list[Path], int]:
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(names):
             path = Path(place) / name
-            if name.startswith("."):
+            if name.startswith(".") or path.suffix.lower() in _NOTES:
                 continue
             if path.suffix.lower() not in _IMAGES or (
                 path.is_symlink() and not path.resolve().is_relative_to(top)

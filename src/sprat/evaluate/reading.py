@@ -17,6 +17,7 @@ from sprat.model.session import Outputs
 Array = NDArray[Any]
 _PROBABILITY_OPERATORS = {"Sigmoid", "Softmax"}
 _TINY = 1e-12
+_ONE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ def guess_reading(
         )
     values = outputs[output]
     producer = _producer(model, output)
-    probability = producer in _PROBABILITY_OPERATORS
-    chosen = kind or _guess_kind(values, producer, classes)
+    probability = producer in _PROBABILITY_OPERATORS or _sums_to_one(values)
+    chosen = kind or _guess_kind(values, "Softmax" if probability else producer, classes)
     _check_kind(values, chosen, output)
     notes = []
     if kind is None:
@@ -105,6 +106,14 @@ def _producer(model: onnx.ModelProto, output: str) -> str:
     while node is not None and node.op_type in {"Identity", "Cast", "Reshape", "Squeeze"}:
         node = makers.get(node.input[0])
     return node.op_type if node is not None else ""
+
+
+def _sums_to_one(values: Array) -> bool:
+    """Say whether every row is a distribution: a softmax written out in other operators."""
+    if values.ndim < 2 or values.shape[-1] < 2 or not np.issubdtype(values.dtype, np.floating):
+        return False
+    positive = bool((values >= 0).all())
+    return positive and bool(np.abs(values.sum(axis=-1) - 1).max(initial=0.0) < _ONE)
 
 
 def _guess_kind(values: Array, producer: str, classes: Sequence[str]) -> OutputKind:
