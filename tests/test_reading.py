@@ -111,6 +111,17 @@ def test_a_sequence_is_the_same_when_a_symbol_lasts_longer() -> None:
     assert same(first, other, reading).tolist() == [0.0]
 
 
+def test_the_blank_of_ctc_is_dropped() -> None:
+    eye = np.eye(5, dtype=np.float32)
+    outputs: Outputs = {"output": eye[[[0, 1, 0, 0, 2, 0], [0, 0, 1, 1, 0, 2]]]}
+    reading, notes = guess_reading(ending_in("Softmax"), outputs)
+    assert reading.blank == 0
+    assert any("CTC" in n for n in notes)
+    found = answers(outputs, reading).values
+    assert found[:, :2].tolist() == [[1, 2], [1, 2]]
+    assert (found[:, 2:] == -1).all()
+
+
 def test_vectors_agree_by_cosine() -> None:
     reading = Reading("y", "vector")
     a = answers({"y": np.array([[1.0, 0.0], [0.0, 2.0]])}, reading)

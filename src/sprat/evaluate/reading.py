@@ -18,6 +18,7 @@ Array = NDArray[Any]
 _PROBABILITY_OPERATORS = {"Sigmoid", "Softmax"}
 _TINY = 1e-12
 _ONE = 1e-3
+_BLANK_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Reading:
         probability: The values are probabilities already (Sigmoid or Softmax is in the model).
         threshold: For ``logit``: above it the answer is class 1.
         order: For ``classes``: the class that each output column means; identity when empty.
+        blank: For ``sequence``: the class that stands for nothing between symbols (CTC, Graves et
+            al. 2006), which is dropped after repeats are collapsed; -1 where there is none.
     """
 
     output: str
@@ -37,6 +40,7 @@ class Reading:
     probability: bool = False
     threshold: float = 0.0
     order: tuple[int, ...] = ()
+    blank: int = -1
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,8 @@ class Answers:
     """What a model says of each sample.
 
     Attributes:
-        values: ``[N]`` class indices; ``[N, T]`` for a sequence, repeats collapsed and padded
-            with -1; ``[N, D]`` unit vectors for ``vector``.
+        values: ``[N]`` class indices; ``[N, T]`` for a sequence, repeats collapsed, blanks dropped,
+            padded with -1; ``[N, D]`` unit vectors for ``vector``.
         confidence: ``[N]`` score of the answer; a probability wherever one can be formed.
     """
 
@@ -96,7 +100,10 @@ def guess_reading(
         notes.append(f"of {len(outputs)} outputs the first, {output!r}, decides (--output)")
     default = 0.5 if probability else 0.0
     limit = default if threshold is None else threshold
-    return Reading(output, chosen, probability, limit), tuple(notes)
+    blank = _guess_blank(values) if chosen == "sequence" else -1
+    if blank >= 0:
+        notes.append(f"class {blank} is the commonest and first or last: read as the CTC blank")
+    return Reading(output, chosen, probability, limit, blank=blank), tuple(notes)
 
 
 def _producer(model: onnx.ModelProto, output: str) -> str:
@@ -127,6 +134,15 @@ def _guess_kind(values: Array, producer: str, classes: Sequence[str]) -> OutputK
     if values.ndim == 2 and (classes or producer in {"Softmax", "LogSoftmax", "Gemm", "Add"}):
         return "classes"
     return "vector"
+
+
+def _guess_blank(values: Array) -> int:
+    """Return the class of CTC's blank: the first or last one, where it is by far the commonest."""
+    best = values.argmax(axis=-1).ravel()
+    counts = np.bincount(best, minlength=values.shape[-1])
+    top = int(counts.argmax())
+    ends = top in (0, values.shape[-1] - 1)
+    return top if ends and counts[top] > _BLANK_SHARE * len(best) else -1
 
 
 def _check_kind(values: Array, kind: OutputKind, output: str) -> None:
@@ -198,17 +214,18 @@ def answers(outputs: Outputs, reading: Reading) -> Answers:
     best = p.argmax(axis=-1)
     top = p.max(axis=-1)
     if reading.kind == "sequence":
-        return Answers(_collapse(best), top.min(axis=-1))
+        return Answers(_collapse(best, reading.blank), top.min(axis=-1))
     if reading.order:
         best = np.asarray(reading.order)[best]
     return Answers(best, top)
 
 
-def _collapse(steps: NDArray[np.int64]) -> NDArray[np.int64]:
+def _collapse(steps: NDArray[np.int64], blank: int) -> NDArray[np.int64]:
     """Collapse repeats along axis 1, so that a symbol one step earlier is the same answer."""
     out = np.full_like(steps, -1)
     for row, line in zip(out, steps, strict=True):
         kept = line[np.concatenate([[True], line[1:] != line[:-1]])]
+        kept = kept[kept != blank]
         row[: len(kept)] = kept
     return out
 

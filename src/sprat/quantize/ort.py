@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from sprat.errors import OptionError, UnsupportedModelError
 from sprat.model.nodes import name_nodes
@@ -54,7 +55,7 @@ def quantize_static(
     model: onnx.ModelProto,
     config: Static,
     ranges: bytes,
-    steps: Mapping[str, np.float32] | None = None,
+    steps: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> onnx.ModelProto:
     """Run ``onnxruntime.quantization.quantize_static`` in QDQ form, U8 activations, S8 weights.
 
@@ -63,7 +64,7 @@ def quantize_static(
             opsets lack.
         config: Nodes that stay float.
         ranges: Activation ranges, from :func:`calibrate` with the same method.
-        steps: Scale of each weight whose values are multiples of one already.
+        steps: Scale or scales of each weight whose values are multiples of them already.
 
     Returns:
         The quantized model.
@@ -76,8 +77,11 @@ def quantize_static(
 
     _require_opset(model, 13)
     fixed = {
-        name: [{"quant_type": QuantType.QInt8, "scale": np.array(step), "zero_point": np.int8(0)}]
-        for name, step in (steps or {}).items()
+        name: [
+            {"quant_type": QuantType.QInt8, "scale": np.array(step), "zero_point": np.int8(0)}
+            for step in np.atleast_1d(scales)
+        ]
+        for name, scales in (steps or {}).items()
     }
     with _workshop("static") as folder:
         cache = folder / "ranges.json"

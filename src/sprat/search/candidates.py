@@ -137,7 +137,7 @@ class Bench:
         self.progress(f"compressing {trial.record.name}", 0, 1)
         found = self.wire(trial.model.SerializeToString(deterministic=True), exact=True)
         self.progress(f"compressing {trial.record.name}", 1, 1)
-        bits = 8 * found.brotli / max(1, count_weights(self.original))
+        bits = 8 * found.brotli / max(1, count_weights(self.clean))
         update = {"wire": found, "bits_per_weight": bits}
         return Trial(trial.record.model_copy(update=update), trial.model)
 
@@ -165,7 +165,7 @@ class Bench:
             outcome="within budget" if holds(evaluation, self.max_drop) else "over budget",
             sha256=digest,
             wire=wire,
-            bits_per_weight=8 * wire.brotli / max(1, count_weights(self.original)),
+            bits_per_weight=8 * wire.brotli / max(1, count_weights(self.clean)),
             evaluation=evaluation,
             speed=speed,
         )

@@ -168,20 +168,29 @@ def walk(curve: Curve, max_drop: float, stop: Callable[[], bool]) -> list[Trial]
         The trials, in the order of their making, with outcomes by the same judgement.
     """
     weights = sum(math.prod(layer.shape) for layer in find_layers(curve.bench.clean))
-    if not weights:
-        return []
-    rate, low, high = _rounded(TYPICAL / weights), 0.0, float("inf")
-    while not stop() and len(curve.trials) < _MOST_POINTS and high > _NARROW * low:
-        trial = curve.trial(rate)
-        if trial.record.evaluation is None:
+    rate: float | None = _rounded(TYPICAL / weights) if weights else None
+    while rate is not None and not stop() and len(curve.trials) < _MOST_POINTS:
+        if curve.trial(rate).record.evaluation is None:
             break
-        if _holds(curve, trial, max_drop):
-            low = rate
-            rate = _rounded(rate * _STRIDE if high == float("inf") else (rate * high) ** 0.5)
-        else:
-            high = rate
-            rate = _rounded(rate / _STRIDE if low == 0 else (low * rate) ** 0.5)
+        rate = _next(curve, max_drop)
     return [_judged(curve, trial, max_drop) for trial in curve.trials.values()]
+
+
+def _next(curve: Curve, max_drop: float) -> float | None:
+    """Return the rate to try next, by what is known of all points; None at the end.
+
+    A point's judgement changes as others are added, so the bracket is found anew each time.
+    """
+    rates = sorted(curve.trials)
+    held = [rate for rate in rates if _holds(curve, curve.trials[rate], max_drop)]
+    if not held:
+        return _rounded(rates[0] / _STRIDE)
+    above = [rate for rate in rates if rate > held[-1]]
+    if not above:
+        return _rounded(held[-1] * _STRIDE)
+    if above[0] <= _NARROW * held[-1]:
+        return None
+    return _rounded((held[-1] * above[0]) ** 0.5)
 
 
 def walk_fast(curve: Curve, found: Sequence[Trial], stop: Callable[[], bool]) -> list[Trial]:

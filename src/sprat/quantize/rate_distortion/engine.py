@@ -18,6 +18,7 @@ from sprat.progress import Progress, silent
 from sprat.quantize.rate_distortion.layers import Layer, find_layers, weight_of
 from sprat.quantize.rate_distortion.moments import second_moments
 from sprat.quantize.rate_distortion.rounding import (
+    LIMIT,
     Array,
     bit_costs,
     entropy_bits,
@@ -37,6 +38,10 @@ DAMPING = 0.003
 #: times the columns.
 CAUTIOUS_DAMPING = 0.1
 _DETERMINED = 4
+#: Layers of more bits a weight than this also try one step per output channel.
+_DENSE = 1.5
+#: What a channel's own step costs on the wire.
+_STEP_BITS = 16
 #: Divergence that all the bits of a model with one bit a weight are worth at a usual point: where
 #: the walk along the curve begins, and where dampings are compared.
 TYPICAL = 4e-3
@@ -56,6 +61,7 @@ class Part:
         weights: float64 ``[groups, outputs, columns]``.
         factors: Inverse factors, float32 ``[groups, columns, columns]``.
         damping: The damping that hold-out chose.
+        per_channel: Steps are proportional to each output channel's rms, one scale each.
         sensitivity: Divergence at the model's output per unit of this layer's output error.
         alone: Divergence that quantizing this layer alone at the nominal error costs.
     """
@@ -64,6 +70,7 @@ class Part:
     weights: Array
     factors: NDArray[np.float32]
     damping: float
+    per_channel: bool = False
     sensitivity: float = 1.0
     alone: float = 0.0
 
@@ -92,14 +99,16 @@ class Point:
     Attributes:
         rate: The price of a bit that made it, in divergence: larger is smaller and worse.
         integers: Weight name to int8 in the stored shape.
-        steps: Weight name to the layer's step, float32.
+        steps: Weight name to the step, float32 ``[]``, or ``[channels]`` for one each.
+        axes: Weight name to the axis of its output channels.
         layers: Bits by layer.
         bits: Order-0 entropy of all the integers.
     """
 
     rate: float
     integers: Mapping[str, NDArray[np.int8]]
-    steps: Mapping[str, np.float32]
+    steps: Mapping[str, NDArray[np.float32]]
+    axes: Mapping[str, int]
     layers: tuple[LayerBits, ...]
     bits: float
 
@@ -124,23 +133,24 @@ class Prepared:
             The point.
         """
         integers: dict[str, NDArray[np.int8]] = {}
-        steps: dict[str, np.float32] = {}
+        steps: dict[str, NDArray[np.float32]] = {}
         found: list[LayerBits] = []
 
-        def one(part: Part) -> tuple[NDArray[np.int8], np.float32]:
+        def one(part: Part) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
             return _round_part(part, rate / part.sensitivity, self.coarseness)
 
-        for i, (part, (rounded, step)) in enumerate(
+        for i, (part, (rounded, found_steps)) in enumerate(
             zip(self.parts, ordered_map(one, self.parts), strict=True)
         ):
             name = part.layer.name
             integers[name] = part.layer.stored(rounded)
-            steps[name] = step
+            steps[name] = found_steps
             bits = entropy_bits(rounded)
             found.append(LayerBits(name, rounded.size, bits / rounded.size, part.alone))
             progress("rounding", i + 1, len(self.parts))
         total = sum(b.bits_per_weight * b.weights for b in found)
-        return Point(rate, integers, steps, tuple(found), total)
+        axes = {part.layer.name: part.layer.axis for part in self.parts}
+        return Point(rate, integers, steps, axes, tuple(found), total)
 
 
 def prepare(
@@ -221,33 +231,43 @@ def _candidates(
 def _measure(
     candidates: Sequence[Part], check: NDArray[np.float32], look: _Look, rate: float
 ) -> Part:
-    """Measure a layer's effect on the final output, and choose its damping by it.
+    """Measure a layer's effect on the final output, and choose its damping and steps by it.
 
     The layer is rounded alone, at a nominal error, to learn what a unit of its output error does
-    to the model's output. Where there are several dampings, it is rounded again with each at the
-    price that a usual point has; the least divergence plus price of the bits is taken. (The error
-    at the layer's own output on held-out samples is a worse judge: it prefers large dampings that
-    cost more bits at the same final divergence.)
+    to the model's output. Where there is a choice, it is rounded again each way at the price that
+    a usual point has; the least divergence plus price of the bits is taken. (The error at the
+    layer's own output on held-out samples is a worse judge: it prefers large dampings that cost
+    more bits at the same final divergence.)
     """
     first = candidates[0]
     layer, weights = first.layer, first.weights
     rounded, step = _round_part(first, _nominal_price(weights, check), COARSENESS)
-    gap = rounded.astype(np.float64) * float(step) - weights
+    gap = _multiplied(rounded, step) - weights
     error = sum(output_error(g, h) for g, h in zip(gap, check, strict=True))
     alone = look.at(layer.name, _stored(layer, rounded, step))
     sensitivity = alone / max(error, 1e-30)
+    price = rate / sensitivity
+    dense = entropy_bits(_round_part(first, price, COARSENESS)[0]) > _DENSE * rounded.size
+    ways = [*candidates, *(replace(c, per_channel=True) for c in candidates if dense)]
 
-    def cost(candidate: Part) -> float:
-        rounded, step = _round_part(candidate, rate / sensitivity, COARSENESS)
-        effect = look.at(layer.name, _stored(layer, rounded, step))
-        return effect + rate * entropy_bits(rounded)
+    def cost(way: Part) -> float:
+        rounded, steps = _round_part(way, price, COARSENESS)
+        effect = look.at(layer.name, _stored(layer, rounded, steps))
+        return effect + rate * (entropy_bits(rounded) + _STEP_BITS * steps.size)
 
-    best = min(candidates, key=cost) if len(candidates) > 1 else first
+    best = min(ways, key=cost) if len(ways) > 1 else first
     return replace(best, sensitivity=sensitivity, alone=alone)
 
 
-def _stored(layer: Layer, rounded: NDArray[np.int8], step: np.float32) -> NDArray[np.float32]:
-    return layer.stored(rounded.astype(np.float32) * step)
+def _multiplied(rounded: NDArray[np.int8], steps: NDArray[np.float32]) -> Array:
+    rows = rounded.reshape(-1, rounded.shape[-1]).astype(np.float64)
+    return (rows * steps.reshape(-1, 1).astype(np.float64)).reshape(rounded.shape)
+
+
+def _stored(
+    layer: Layer, rounded: NDArray[np.int8], steps: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    return layer.stored(_multiplied(rounded, steps).astype(np.float32))
 
 
 def replaced(model: onnx.ModelProto, weights: Mapping[str, NDArray[np.float32]]) -> onnx.ModelProto:
@@ -262,7 +282,17 @@ def replaced(model: onnx.ModelProto, weights: Mapping[str, NDArray[np.float32]])
 
 def expanded(point: Point) -> dict[str, NDArray[np.float32]]:
     """Return a point's weights in float32: integers times steps."""
-    return {n: q.astype(np.float32) * point.steps[n] for n, q in point.integers.items()}
+    return {
+        name: values.astype(np.float32) * along(point.steps[name], point.axes[name], values.ndim)
+        for name, values in point.integers.items()
+    }
+
+
+def along(steps: NDArray[np.float32], axis: int, rank: int) -> NDArray[np.float32]:
+    """Shape ``[channels]`` steps so that they multiply a tensor along ``axis``."""
+    if steps.ndim == 0:
+        return steps
+    return steps.reshape([-1 if i == axis else 1 for i in range(rank)])
 
 
 def _nominal_price(weights: Array, moment: NDArray[np.float32]) -> float:
@@ -270,20 +300,41 @@ def _nominal_price(weights: Array, moment: NDArray[np.float32]) -> float:
     return _NOMINAL * max(energy, 1e-30) / weights.size
 
 
-def _round_part(part: Part, price: float, coarseness: float) -> tuple[NDArray[np.int8], np.float32]:
+def _round_part(
+    part: Part, price: float, coarseness: float
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Round a layer; return integers ``[groups, outputs, columns]`` and its step or steps."""
     groups, outputs, _ = part.weights.shape
-    spread = float(np.mean(np.einsum("gii->gi", part.factors).astype(np.float64) ** 2))
-    largest = float(np.abs(part.weights).max())
-    step = np.float32(min(max(math.sqrt(coarseness * price * spread), largest / 127), 2 * largest))
-    if not step > 0:
-        return np.zeros(part.weights.shape, np.int8), np.float32(1)
-    steps, prices = np.full(outputs, float(step)), np.full(outputs, price)
+    steps = _steps(part, price, coarseness)
+    rows = np.broadcast_to(steps, groups * outputs).reshape(groups, outputs).astype(np.float64)
+    prices = np.full(outputs, price)
     factors = part.factors.astype(np.float64)
-    rounded = np.stack([nearest(w, steps) for w in part.weights])
+    rounded = np.stack([nearest(w, s) for w, s in zip(part.weights, rows, strict=True)])
     for last in (False, True):
         method = round_best if last else round_rows
         bits = bit_costs(rounded)
         rounded = np.stack(
-            [method(part.weights[g], factors[g], steps, prices, bits) for g in range(groups)]
+            [method(part.weights[g], factors[g], rows[g], prices, bits) for g in range(groups)]
         )
-    return rounded, step
+    return rounded, steps
+
+
+def _steps(part: Part, price: float, coarseness: float) -> NDArray[np.float32]:
+    """Return the distance between levels: float32 ``[]``, or ``[channels]``."""
+    spread = float(np.mean(np.einsum("gii->gi", part.factors).astype(np.float64) ** 2))
+    wanted = math.sqrt(coarseness * price * spread)
+    rows = part.weights.reshape(-1, part.weights.shape[-1])
+    if not part.per_channel:
+        largest = max(float(np.abs(rows).max()), 1e-30)
+        return np.asarray(min(max(wanted, largest / LIMIT), 2 * largest), dtype=np.float32)
+    largest_each = np.maximum(np.abs(rows).max(axis=1), 1e-30)
+    rms = np.sqrt(np.mean(rows**2, axis=1))
+    # The mean square of the steps stays, so that the layer's error stays about the same.
+    shares = rms / max(float(np.sqrt(np.mean(rms**2))), 1e-30)
+    return _short(np.clip(wanted * shares, largest_each / LIMIT, 2 * largest_each))
+
+
+def _short(steps: Array) -> NDArray[np.float32]:
+    """Round to 8 bits of mantissa upwards: half the bytes of a scale then compress to nothing."""
+    mantissa, exponent = np.frexp(steps)
+    return np.asarray(np.ldexp(np.ceil(mantissa * 256) / 256, exponent), dtype=np.float32)

@@ -32,7 +32,7 @@ def pack(model: onnx.ModelProto, point: Point, form: Form) -> onnx.ModelProto:
         A model whose weights are exactly integers times steps.
     """
     tensors = {
-        name: IntegerTensor(values, np.asarray(point.steps[name], np.float32), 0)
+        name: IntegerTensor(values, point.steps[name], point.axes[name])
         for name, values in point.integers.items()
     }
     if form == "int8":
