@@ -55,7 +55,7 @@ def quantize_static(
     model: onnx.ModelProto,
     config: Static,
     ranges: bytes,
-    steps: Mapping[str, NDArray[np.float32]] | None = None,
+    steps: Mapping[str, tuple[NDArray[np.float32], int]] | None = None,
 ) -> onnx.ModelProto:
     """Run ``onnxruntime.quantization.quantize_static`` in QDQ form, U8 activations, S8 weights.
 
@@ -64,7 +64,8 @@ def quantize_static(
             opsets lack.
         config: Nodes that stay float.
         ranges: Activation ranges, from :func:`calibrate` with the same method.
-        steps: Scale or scales of each weight whose values are multiples of them already.
+        steps: Scale or scales of each weight whose values are multiples of them already, and the
+            axis along which they run.
 
     Returns:
         The quantized model.
@@ -76,13 +77,7 @@ def quantize_static(
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     _require_opset(model, 13)
-    fixed = {
-        name: [
-            {"quant_type": QuantType.QInt8, "scale": np.array(step), "zero_point": np.int8(0)}
-            for step in np.atleast_1d(scales)
-        ]
-        for name, scales in (steps or {}).items()
-    }
+    fixed = {name: _scales(values, axis) for name, (values, axis) in (steps or {}).items()}
     with _workshop("static") as folder:
         cache = folder / "ranges.json"
         cache.write_bytes(ranges)
@@ -177,6 +172,19 @@ def _method(name: Calibration) -> Any:
         "entropy": CalibrationMethod.Entropy,
         "percentile": CalibrationMethod.Percentile,
     }[name]
+
+
+def _scales(values: NDArray[np.float32], axis: int) -> list[dict[str, Any]]:
+    """Say in ONNX Runtime's words which scale or scales a weight has."""
+    from onnxruntime.quantization import QuantType
+
+    found: list[dict[str, Any]] = [
+        {"quant_type": QuantType.QInt8, "scale": np.array(value), "zero_point": np.int8(0)}
+        for value in np.atleast_1d(values)
+    ]
+    if values.ndim:
+        found[0]["axis"] = axis
+    return found
 
 
 def _quantizable_operators() -> list[str]:

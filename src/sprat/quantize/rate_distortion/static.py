@@ -34,4 +34,5 @@ def integer_graph(
     """
     coarse = replaced(model, expanded(point))
     ranges = ort.calibrate(coarse, samples, config.calibration, progress)
-    return ort.quantize_static(coarse, config, ranges, steps=point.steps)
+    steps = {name: (values, point.axes[name]) for name, values in point.steps.items()}
+    return ort.quantize_static(coarse, config, ranges, steps)
