@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from benchmarks.third_party.file_types import INPUT
-from benchmarks.third_party.text_lines import DIRECTIONS
 from numpy.typing import NDArray
 from PIL import Image
+
+from benchmarks.third_party.file_types import INPUT
+from benchmarks.third_party.text_lines import DIRECTIONS
 
 _BATCH = 32
 
