@@ -1,1 +1,1 @@
-"""data."""
+"""Samples from anywhere, as arrays that a model can eat."""

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sprat.data.huggingface import translate
 from sprat.errors import OptionError
 
 _TOML = "sprat.toml"
 _HUGGING_FACE = "preprocessor_config.json"
-_MAX_CONFIG_BYTES = 1 << 20
-_TABLES = {"data", "output"}
-#: Pillow's numbers for filters, as ``preprocessor_config.json`` writes them.
-_RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+_MAX_TEXT_BYTES = 1 << 20
+#: Keys of each table of ``sprat.toml``.
+_OUTPUT_KEYS = ("kind", "name", "threshold", "metric")
 
 Resize = Literal["stretch", "shortest", "letterbox"]
 Channels = Literal["rgb", "bgr", "gray"]
 Layout = Literal["nchw", "nhwc"]
-Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+Side = Annotated[int, Field(ge=1, le=16384)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class DataOptions(BaseModel):
@@ -38,7 +41,8 @@ class DataOptions(BaseModel):
         mean: Subtracted after scaling, per channel.
         std: Divided by, per channel.
         interpolation: Filter for resizing.
-        labels: File of class names in output order, one a line.
+        pad: Pixel value, 0 to 255, around a letterboxed image.
+        labels: Class names in output order, or a file of them, one a line.
         kind: How the output is read: ``logit``, ``classes``, ``sequence`` or ``vector``.
         name: The output that decides.
         threshold: Above it a logit is class 1.
@@ -47,20 +51,28 @@ class DataOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: tuple[int, int] | None = None
+    size: tuple[Side, Side] | None = None
     resize: Resize | None = None
-    crop: tuple[int, int] | None = None
+    crop: tuple[Side, Side] | None = None
     channels: Channels | None = None
     layout: Layout | None = None
-    scale: float | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    scale: Number | None = None
+    mean: tuple[Number, ...] | None = None
+    std: tuple[Number, ...] | None = None
     interpolation: Interpolation | None = None
-    labels: str | None = None
+    pad: Annotated[int, Field(ge=0, le=255)] | None = None
+    labels: str | tuple[str, ...] | None = None
     kind: Literal["logit", "classes", "sequence", "vector"] | None = None
     name: str | None = None
-    threshold: float | None = None
+    threshold: Number | None = None
     metric: str | None = None
+
+    @field_validator("std")
+    @classmethod
+    def _no_zero(cls, std: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if std is not None and 0 in std:
+            raise ValueError("it is divided by, so none may be 0")
+        return std
 
 
 def read_options(
@@ -69,7 +81,9 @@ def read_options(
     """Gather options: those given first, then ``sprat.toml``, then ``preprocessor_config.json``.
 
     ``sprat.toml`` is looked for beside the model, in the data folder, and in the current folder;
-    the first one found counts.
+    the first one found counts. ``preprocessor_config.json`` (Hugging Face's form) is looked for
+    beside the model. A crop belongs to the size that it was written with: a source that sets the
+    size drops a crop from the sources after it.
 
     Args:
         model: The model's file.
@@ -82,21 +96,37 @@ def read_options(
     Raises:
         OptionError: A file cannot be read or says something that is not understood.
     """
-    folders = [p for p in (model and model.parent, _folder(data), Path()) if p is not None]
     found: dict[str, Any] = {}
-    if model is not None and (model.parent / _HUGGING_FACE).is_file():
-        found |= _from_hugging_face(model.parent / _HUGGING_FACE)
-    for folder in folders:
-        if (folder / _TOML).is_file():
-            found |= _from_toml(folder / _TOML)
-            break
-    if given is not None:
-        found |= given.model_dump(exclude_none=True)
+    for more in _sources(model, data, given):
+        if "size" in more:
+            found.pop("crop", None)
+        found |= more
     return DataOptions(**found)
 
 
-def _folder(path: Path | None) -> Path | None:
-    return None if path is None else path if path.is_dir() else path.parent
+def read_lines(path: Path) -> list[str]:
+    """Read a small UTF-8 file as stripped lines that are not empty.
+
+    Raises:
+        OptionError: The file is missing, above 1 MB, or not UTF-8.
+    """
+    return [line.strip() for line in _text(path).splitlines() if line.strip()]
+
+
+def _sources(
+    model: Path | None, data: Path | None, given: DataOptions | None
+) -> Iterator[dict[str, Any]]:
+    """Yield what each source says, the weakest first."""
+    if model is not None and (model.parent / _HUGGING_FACE).is_file():
+        yield _from_hugging_face(model.parent / _HUGGING_FACE)
+    beside = None if model is None else model.parent
+    inside = None if data is None else data if data.is_dir() else data.parent
+    places = (p / _TOML for p in (beside, inside, Path()) if p is not None)
+    toml = next((p for p in places if p.is_file()), None)
+    if toml is not None:
+        yield _from_toml(toml)
+    if given is not None:
+        yield given.model_dump(exclude_none=True)
 
 
 def _from_toml(path: Path) -> dict[str, Any]:
@@ -104,50 +134,35 @@ def _from_toml(path: Path) -> dict[str, Any]:
         content = tomllib.loads(_text(path))
     except tomllib.TOMLDecodeError as error:
         raise OptionError(f"is not TOML: {error}.", where=str(path)) from error
-    unknown = set(content) - _TABLES
-    if unknown:
-        raise OptionError(
-            f"has an unknown table or key {sorted(unknown)[0]!r}; known are [data] and [output].",
-            where=str(path),
-        )
-    merged = {**content.get("data", {}), **content.get("output", {})}
-    if isinstance(merged.get("labels"), str):
-        merged["labels"] = str(path.parent / merged["labels"])
-    return _checked(merged, path)
+    data_keys = tuple(key for key in DataOptions.model_fields if key not in _OUTPUT_KEYS)
+    known = {"data": data_keys, "output": _OUTPUT_KEYS}
+    merged: dict[str, Any] = {}
+    for table, values in content.items():
+        if table not in known or not isinstance(values, dict):
+            raise OptionError(
+                f"has {table!r} where only the tables [data] and [output] may be.", where=str(path)
+            )
+        for key in values:
+            if key not in known[table]:
+                raise OptionError(
+                    f"[{table}] has the unknown key {key!r}; known are {', '.join(known[table])}.",
+                    where=str(path),
+                )
+        merged |= values
+    found = _checked(merged, path)
+    if isinstance(found.get("labels"), str):
+        found["labels"] = str(path.parent / found["labels"])
+    return found
 
 
 def _from_hugging_face(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(_text(path))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise OptionError(f"is not JSON: {error}.", where=str(path)) from error
     if not isinstance(content, dict):
-        raise OptionError("must hold an object.", where=str(path))
-    found: dict[str, Any] = {}
-    size = content.get("size")
-    if content.get("do_resize", True) and size is not None:
-        found |= _size(size)
-    crop = content.get("crop_size")
-    if content.get("do_center_crop", False) and crop is not None:
-        found["crop"] = _size(crop)["size"]
-    found["scale"] = (
-        content.get("rescale_factor", 1 / 255) if content.get("do_rescale", True) else 1
-    )
-    if content.get("do_normalize", True) and "image_mean" in content:
-        found["mean"], found["std"] = content["image_mean"], content.get("image_std", [1, 1, 1])
-    if content.get("resample") in _RESAMPLE:
-        found["interpolation"] = _RESAMPLE[content["resample"]]
-    return _checked(found, path)
-
-
-def _size(size: Any) -> dict[str, Any]:
-    if isinstance(size, int):
-        return {"size": (size, size), "resize": "stretch"}
-    if isinstance(size, dict) and "shortest_edge" in size:
-        return {"size": (size["shortest_edge"], size["shortest_edge"]), "resize": "shortest"}
-    if isinstance(size, dict) and {"height", "width"} <= set(size):
-        return {"size": (size["height"], size["width"]), "resize": "stretch"}
-    return {"size": size}
+        raise OptionError(f"holds {type(content).__name__}, must hold an object.", where=str(path))
+    return _checked(translate(content), path)
 
 
 def _checked(found: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -156,15 +171,17 @@ def _checked(found: dict[str, Any], path: Path) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise OptionError(
-            f"{key}: {first['msg']}, got {first['input']!r}.", where=str(path)
-        ) from error
+        got = repr(first["input"])[:80]
+        raise OptionError(f"{key}: {first['msg']}, got {got}.", where=str(path)) from error
 
 
 def _text(path: Path) -> str:
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise OptionError("is above 1 MB.", where=str(path))
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            content = file.read(_MAX_TEXT_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise OptionError(f"cannot be read: {error}.", where=str(path)) from error
+    if len(content) > _MAX_TEXT_BYTES:
+        raise OptionError("is above 1 MB.", where=str(path))
+    return text

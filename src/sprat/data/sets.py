@@ -13,29 +13,63 @@ from numpy.typing import NDArray
 from sprat.data.dataset import Sample
 from sprat.data.preprocess import Preprocess
 from sprat.errors import SampleError
+from sprat.files import sha256_file
 from sprat.model.session import Feeds
 
-#: Decoded pixels are kept up to this many bytes, since a search reads the same set many times.
-_CACHE_BYTES = 512 << 20
+
+class PixelCache:
+    """Decoded pixels by file, kept up to a bound, since a search reads the same set many times.
+
+    Bytes a pixel instead of floats: grey images take a twelfth of what a model's input takes.
+    One cache serves all splits and subsets of some data.
+
+    Args:
+        preprocess: How a file becomes pixels.
+        limit_bytes: What all kept pixels may take; further images are read again at each use.
+    """
+
+    def __init__(self, preprocess: Preprocess, limit_bytes: int) -> None:
+        self._preprocess = preprocess
+        self._free = limit_bytes
+        self._kept: dict[Path, NDArray[np.uint8]] = {}
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How a file becomes pixels."""
+        return self._preprocess
+
+    def pixels(self, path: Path) -> NDArray[np.uint8]:
+        """Return ``[H, W, C]`` as :meth:`Preprocess.pixels` does.
+
+        Raises:
+            SampleError: The file is no image.
+        """
+        kept = self._kept.get(path)
+        if kept is not None:
+            return kept
+        pixels = self._preprocess.pixels(path)
+        if pixels.nbytes <= self._free:
+            self._free -= pixels.nbytes
+            self._kept[path] = pixels
+        return pixels
 
 
 class ImageSet:
-    """Image files, read and preprocessed when asked for.
+    """Image files, read and preprocessed when asked for, on the calling thread.
 
     Args:
-        samples: The images, with their paths.
+        samples: The images; each has its path.
         classes: Names of the classes by index.
-        preprocess: How an image becomes a sample.
+        cache: Reads them.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], classes: tuple[str, ...], preprocess: Preprocess
+        self, samples: Sequence[Sample], classes: tuple[str, ...], cache: PixelCache
     ) -> None:
         self._samples = tuple(samples)
+        self._paths = tuple(s.path for s in samples if s.path is not None)
         self._classes = classes
-        self._preprocess = preprocess
-        self._cache: dict[int, NDArray[np.uint8]] = {}
-        self._cached = 0
+        self._cache = cache
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -50,11 +84,11 @@ class ImageSet:
     @property
     def digest(self) -> str:
         """SHA-256 over names, contents, labels and the preprocessing."""
-        return _digest(self._samples, repr(self._preprocess))
+        return _digest(self._samples, repr(self._cache.preprocess))
 
     def subset(self, indices: Sequence[int]) -> ImageSet:
         """Return some of the images, in the order given."""
-        return ImageSet([self._samples[i] for i in indices], self._classes, self._preprocess)
+        return ImageSet([self._samples[i] for i in indices], self._classes, self._cache)
 
     def batch(self, indices: Sequence[int]) -> Feeds:
         """Read, preprocess and stack some images.
@@ -62,20 +96,8 @@ class ImageSet:
         Raises:
             SampleError: A file is no image.
         """
-        pixels = np.stack([self._pixels(i) for i in indices])
-        return {self._preprocess.input: self._preprocess.normalize(pixels)}
-
-    def _pixels(self, index: int) -> NDArray[np.uint8]:
-        if index in self._cache:
-            return self._cache[index]
-        path = self._samples[index].path
-        if path is None:
-            raise SampleError("has no file.", where=self._samples[index].name)
-        pixels = self._preprocess.pixels(path)
-        if self._cached + pixels.nbytes <= _CACHE_BYTES:
-            self._cache[index] = pixels
-            self._cached += pixels.nbytes
-        return pixels
+        how = self._cache.preprocess
+        return {how.input: how.normalize([self._cache.pixels(self._paths[i]) for i in indices])}
 
 
 class TensorSet:
@@ -112,8 +134,7 @@ class TensorSet:
     def subset(self, indices: Sequence[int]) -> TensorSet:
         """Return some of the samples, in the order given."""
         rows = list(indices)
-        arrays = {name: array[rows] for name, array in self._arrays.items()}
-        return TensorSet(arrays, [self._samples[i] for i in rows], self._classes)
+        return TensorSet(self.batch(rows), [self._samples[i] for i in rows], self._classes)
 
     def batch(self, indices: Sequence[int]) -> Feeds:
         """Take some rows."""
@@ -124,38 +145,29 @@ class TensorSet:
 def row_digests(arrays: dict[str, NDArray[Any]]) -> list[str]:
     """Return the SHA-256 of each row over all arrays, by name."""
     count = len(next(iter(arrays.values())))
-    found = []
-    for i in range(count):
-        state = hashlib.sha256()
-        for name in sorted(arrays):
-            state.update(name.encode())
-            state.update(np.ascontiguousarray(arrays[name][i]).tobytes())
-        found.append(state.hexdigest())
-    return found
+    states = [hashlib.sha256() for _ in range(count)]
+    for name in sorted(arrays):
+        for state, row in zip(states, arrays[name], strict=True):
+            text = row.dtype == object
+            content = repr(row.tolist()).encode() if text else np.ascontiguousarray(row).tobytes()
+            state.update(f"{name}\0{row.dtype}{row.shape}\0".encode() + content)
+    return [state.hexdigest() for state in states]
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a sample's file.
+
+    Raises:
+        SampleError: The file cannot be read.
+    """
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        raise SampleError(f"cannot be read ({error.strerror}).", where=str(path)) from error
 
 
 def _digest(samples: Sequence[Sample], how: str) -> str:
     state = hashlib.sha256(how.encode())
     for sample in samples:
-        state.update(f"{sample.name}\0{sample.digest}\0{sample.label}\n".encode())
+        state.update(f"\0{sample.name}\0{sample.digest}\0{sample.label}".encode())
     return state.hexdigest()
-
-
-def file_samples(files: Sequence[tuple[Path, str, int | None]]) -> list[Sample]:
-    """Hash files into samples.
-
-    Args:
-        files: Path, name and label of each.
-
-    Raises:
-        SampleError: A file cannot be read.
-    """
-    found = []
-    for path, name, label in files:
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise SampleError(f"cannot be read: {error.strerror}.", where=str(path)) from error
-        found.append(Sample(name, digest, label, path))
-    return found

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from itertools import combinations
 
 from sprat.data.dataset import Sample
 
-T = TypeVar("T")
-
-#: Without any split: this share of the samples chooses, the rest is for the last look.
+#: Where one set must serve both: this share of it chooses, the rest is for the last look.
 VAL_SHARE = 0.5
 #: Cut from ``train`` for each of ``val`` and ``test`` that is missing.
 FROM_TRAIN = 0.2
 
+#: What users call the splits.
 NAMES = {
     "train": "train",
     "training": "train",
@@ -21,12 +20,19 @@ NAMES = {
     "valid": "val",
     "validation": "val",
     "test": "test",
+    "testing": "test",
 }
+#: Hexadecimal digits of a content's hash that decide its split; the others rank it for ``limit``.
+_DIGITS = 13
 
 
 def position(digest: str) -> float:
-    """Return where a content stands between 0 and 1: the same content always at the same place."""
-    return int(digest[:13], 16) / 16**13
+    """Return where a content stands between 0 and 1: the same content always at the same place.
+
+    Args:
+        digest: SHA-256 in hexadecimal.
+    """
+    return int(digest[:_DIGITS], 16) / (1 << 4 * _DIGITS)
 
 
 def split_rows(
@@ -37,54 +43,74 @@ def split_rows(
     What the user gave stays; what is missing is cut by content hash, so that adding samples moves
     none of the others, and copies of one file land together.
 
+    ====================  ==========================================================
+    given                 becomes
+    ====================  ==========================================================
+    one set, val or test  val 50 %, test 50 %
+    train                 train 60 %, val 20 %, test 20 %
+    train, test           val is cut from train, 20 %
+    train, val            test is cut from val, 50 %
+    val, test             as given
+    ====================  ==========================================================
+
     Args:
-        given: Samples by split name; the name ``""`` holds samples without a split.
+        given: Samples by split name; the name ``""`` holds samples without a split, and is then
+            the only one.
 
     Returns:
-        Samples by split (``train`` may be missing), and what was cut, in words.
+        Samples by split (``train`` may be missing; empty splits are left out), and in words what
+        was cut and which samples are in two of the given splits.
     """
     parts = {name: list(rows) for name, rows in given.items() if rows}
-    notes: list[str] = []
-    pool = parts.pop("", [])
-    if pool:
-        target = "train" if {"val", "test"} <= set(parts) else "val"
-        parts[target] = [*parts.get(target, []), *pool]
+    notes = _leaks(parts)
+    if set(parts) <= {""} or (len(parts) == 1 and "train" not in parts):
+        whole = next(iter(parts.values()), [])
+        parts = dict(zip(("val", "test"), _cut(whole, 0, VAL_SHARE), strict=True))
+        notes.append(
+            f"one set was given: {VAL_SHARE:.0%} of it chooses (val), the rest is for the last "
+            "look (test), by content hash"
+        )
     if "val" not in parts and "train" in parts:
-        parts["train"], parts["val"] = _cut(parts["train"], 0.0, FROM_TRAIN)
-        notes.append(f"val is cut from train: {FROM_TRAIN:.0%} by content hash")
-        if "test" not in parts:
-            parts["train"], parts["test"] = _cut(parts["train"], FROM_TRAIN, 2 * FROM_TRAIN)
-            notes.append(f"test is cut from train: {FROM_TRAIN:.0%} by content hash")
-    if "val" not in parts and "test" in parts:
-        parts["test"], parts["val"] = _cut(parts["test"], 0.0, VAL_SHARE)
-        notes.append("only test was given: half of it chooses, by content hash")
+        wants_test = "test" not in parts
+        parts["val"], parts["train"] = _cut(parts["train"], 0, FROM_TRAIN)
+        notes.append(f"val is cut from train: {FROM_TRAIN:.0%}, by content hash")
+        if wants_test:
+            parts["test"], parts["train"] = _cut(parts["train"], FROM_TRAIN, 2 * FROM_TRAIN)
+            notes.append(f"test is cut from train: {FROM_TRAIN:.0%}, by content hash")
     if "test" not in parts and "val" in parts:
-        parts["test"], parts["val"] = _cut(parts["val"], 0.0, VAL_SHARE)
-        notes.append("one set was given: half chooses (val), half is for the last look (test)")
-    notes += _leaks(parts)
+        parts["val"], parts["test"] = _cut(parts["val"], 0, VAL_SHARE)
+        notes.append(f"test is cut from val: {1 - VAL_SHARE:.0%}, by content hash")
     return {name: rows for name, rows in parts.items() if rows}, tuple(notes)
 
 
 def limited(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
-    """Keep at most ``limit`` samples, chosen by content hash, in their own order."""
+    """Keep at most ``limit`` samples, chosen by content hash, in their own order.
+
+    A larger limit keeps all that a smaller one keeps.
+    """
     if limit is None or len(samples) <= limit:
         return list(samples)
-    kept = sorted(samples, key=lambda s: (s.digest[13:], s.name))[:limit]
-    names = {s.name for s in kept}
+    ranked = sorted(samples, key=lambda s: (s.digest[_DIGITS:], s.name))
+    names = {s.name for s in ranked[:limit]}
     return [s for s in samples if s.name in names]
 
 
 def _cut(rows: Sequence[Sample], low: float, high: float) -> tuple[list[Sample], list[Sample]]:
-    inside = [s for s in rows if low <= position(s.digest) < high]
-    return [s for s in rows if not low <= position(s.digest) < high], inside
+    """Return what stands from ``low`` to ``high``, and the rest."""
+    inside = [low <= position(s.digest) < high for s in rows]
+    return (
+        [s for s, is_in in zip(rows, inside, strict=True) if is_in],
+        [s for s, is_in in zip(rows, inside, strict=True) if not is_in],
+    )
 
 
 def _leaks(parts: Mapping[str, Sequence[Sample]]) -> list[str]:
-    if "test" not in parts:
-        return []
-    test = {s.digest for s in parts["test"]}
+    contents = {name: {s.digest for s in rows} for name, rows in parts.items()}
     return [
-        f"WARNING: {shared} samples of {name} are also in test"
-        for name in ("train", "val")
-        if (shared := len(test & {s.digest for s in parts.get(name, ())}))
+        f"WARNING: {shared} samples of {one} are also in {other}"
+        for one, other in combinations(sorted(contents, key=_ORDER.index), 2)
+        if (shared := len(contents[one] & contents[other]))
     ]
+
+
+_ORDER = ("", "train", "val", "test")

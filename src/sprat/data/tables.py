@@ -5,52 +5,90 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from sprat.data.folders import MAX_FILES, Entry, Listing
 from sprat.data.splits import NAMES
 from sprat.errors import DataError, DataNotFoundError
+from sprat.model.nodes import printable
 
-_HEADERS = {"path", "file", "filename", "image"}
+_HEADERS = frozenset({"path", "file", "filename", "filepath", "image", "img", "name"})
+_MAX_FIELD = 4096
 
 
-def read_csv(path: Path) -> dict[str, list[tuple[Path, str, str]]]:
-    """Read a CSV of path,label[,split]; paths are relative to the CSV and stay in its folder.
+def read_csv(path: Path) -> Listing:
+    """Read a CSV of path[,label[,split]].
 
     Args:
-        path: The file, UTF-8, with or without a header.
+        path: The file, UTF-8, with or without a header. The paths in it are relative to its
+            folder and may not leave it.
 
     Returns:
-        By split (``""`` without): path, name and label (``""`` without) of each image.
+        The images.
 
     Raises:
-        DataError: A line is not understood or leaves the folder.
+        DataError: A line is not understood, leaves the folder or names an image again, or only
+            some lines have a label, or a split.
         DataNotFoundError: An image is missing, or there is none.
     """
     folder = path.resolve().parent
-    found: dict[str, list[tuple[Path, str, str]]] = {}
+    splits: dict[str, list[Entry]] = {}
+    seen: set[Path] = set()
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            for number, row in enumerate(csv.reader(file), start=1):
-                if not row or (number == 1 and row[0].strip().lower() in _HEADERS):
+            reader = csv.reader(file)
+            for row in reader:
+                where = f"{path}, line {reader.line_num}"
+                if not any(row) or (reader.line_num == 1 and _is_header(row, folder)):
                     continue
-                split, entry = _row(row, folder, f"{path}, line {number}")
-                found.setdefault(split, []).append(entry)
+                split, entry = _entry(row, folder, where)
+                if entry.path in seen:
+                    raise DataError(f"names {entry.name!r} again.", where=where)
+                if len(seen) >= MAX_FILES:
+                    raise DataError(f"has more than {MAX_FILES:,} lines.", where=str(path))
+                seen.add(entry.path)
+                splits.setdefault(split, []).append(entry)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot be read as CSV: {error}.", where=str(path)) from error
-    if not found:
+    return _listing(splits, path)
+
+
+def _listing(splits: dict[str, list[Entry]], path: Path) -> Listing:
+    if not splits:
         raise DataNotFoundError("holds no samples.", where=str(path))
-    return found
+    if "" in splits and len(splits) > 1:
+        raise DataError("gives only some of its lines a split.", where=str(path))
+    for split, entries in splits.items():
+        if len({bool(entry.label) for entry in entries}) > 1:
+            part = f" of {split}" if split else ""
+            raise DataError(f"gives only some of the lines{part} a label.", where=str(path))
+    ordered = {s: sorted(entries, key=lambda e: e.name) for s, entries in splits.items()}
+    return Listing(ordered, frozenset(e.label for part in splits.values() for e in part) - {""})
 
 
-def _row(row: list[str], folder: Path, where: str) -> tuple[str, tuple[Path, str, str]]:
-    name = row[0].strip()
-    label = row[1].strip() if len(row) > 1 else ""
-    split = row[2].strip().lower() if len(row) > 2 else ""
-    if split not in NAMES and split:
+def _is_header(row: list[str], folder: Path) -> bool:
+    return row[0].strip().lower() in _HEADERS and not (folder / row[0].strip()).exists()
+
+
+def _entry(row: list[str], folder: Path, where: str) -> tuple[str, Entry]:
+    if len(row) > 3 or max(map(len, row)) > _MAX_FIELD:
+        raise DataError(
+            f"has {len(row)} columns or a very long one; path, label and split are read.",
+            where=where,
+        )
+    name, label, split = (field.strip() for field in (*row, "", "")[:3])
+    shown = printable(name)
+    if split and split.lower() not in NAMES:
         raise DataError(
             f"has the unknown split {split!r}; known are train, val, test.", where=where
         )
-    image = (folder / name).resolve()
+    try:
+        image = (folder / name).resolve()
+        is_file = image.is_file()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{shown[:80]!r} is no path ({error}).", where=where) from error
     if not image.is_relative_to(folder):
-        raise DataError(f"leaves the CSV's folder: {name!r}.", where=where)
-    if not image.is_file():
-        raise DataNotFoundError(f"there is no image {name!r}.", where=where)
-    return NAMES.get(split, ""), (image, name, label)
+        raise DataError(f"leaves the CSV's folder: {shown!r}.", where=where)
+    if not is_file:
+        raise DataNotFoundError(
+            f"there is no image {shown!r}.", where=where, hint="Paths are relative to the CSV."
+        )
+    return NAMES.get(split.lower(), ""), Entry(image, shown, printable(label))

@@ -1,28 +1,41 @@
-"""Ready tensors, from ``.npz`` files or from a Python callable."""
+"""Ready tensors: checked against the model's inputs, with their labels and splits."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import sys
-import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sprat.data.dataset import Sample
+from sprat.data.labels import MAX_CLASSES, class_indices, listed_classes
+from sprat.data.options import DataOptions
 from sprat.data.sets import TensorSet, row_digests
 from sprat.data.splits import NAMES
-from sprat.errors import DataError, DataNotFoundError, OptionError, ShapeMismatchError
+from sprat.errors import DataError, DataNotFoundError, ShapeMismatchError
 from sprat.model.inspect import TensorInfo
 
-#: All arrays together, unpacked.
-MAX_BYTES = 4 << 30
-_LABELS = ("label", "labels")
+#: Names of the array of labels, and of the array of splits.
+LABELS = ("label", "labels")
+SPLIT = "split"
+_MAX_ROWS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """Arrays from one file, or from one call.
+
+    Attributes:
+        content: Arrays by name: inputs, labels, splits.
+        split: Split of all rows; empty where the content tells, or no one.
+        where: The file or function, for errors.
+    """
+
+    content: Mapping[str, NDArray[Any]]
+    split: str
+    where: str
 
 
 @dataclass(frozen=True)
@@ -31,24 +44,16 @@ class Tensors:
 
     Attributes:
         arrays: Input name to array, samples along axis 0.
-        samples: One per row; names are the rows' numbers.
-        splits: The split of each row; ``""`` where it was not given.
-        classes: Names of the classes by index.
-        notes: Guesses, in words.
+        splits: Samples by split; ``""`` is the split of those that have none. A sample's name is
+            its row.
+        classes: Names of the classes by index; empty without labels.
+        notes: What was passed over, in words.
     """
 
     arrays: dict[str, NDArray[Any]]
-    samples: tuple[Sample, ...]
-    splits: tuple[str, ...]
+    splits: dict[str, list[Sample]]
     classes: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-
-    def rows(self) -> dict[str, list[Sample]]:
-        """Return the samples by split."""
-        found: dict[str, list[Sample]] = {}
-        for sample, split in zip(self.samples, self.splits, strict=True):
-            found.setdefault(split, []).append(sample)
-        return found
+    notes: tuple[str, ...]
 
     def take(self, samples: Sequence[Sample]) -> TensorSet:
         """Return some of the samples as a set."""
@@ -57,173 +62,181 @@ class Tensors:
         return TensorSet(arrays, samples, self.classes)
 
 
-def read_npz(files: Mapping[str, Path], inputs: Sequence[TensorInfo]) -> Tensors:
-    """Read arrays named by the model's inputs, and if wanted ``label`` and ``split``.
+def join(
+    parts: Sequence[Part], inputs: Sequence[TensorInfo], options: DataOptions, columns: int | None
+) -> Tensors:
+    """Put parts together and check them.
 
     Args:
-        files: Split (``""`` for none) to file.
+        parts: Arrays by the inputs' names with samples along axis 0; if wanted ``label`` or
+            ``labels`` (indices or names) and ``split`` (names), one per sample.
         inputs: The model's inputs.
+        options: May list the classes.
+        columns: As in :func:`~sprat.data.labels.class_indices`.
 
     Returns:
         The tensors.
 
     Raises:
-        DataError: A file is damaged, too large, or holds pickles.
-        ShapeMismatchError: An array is missing or does not fit its input.
+        DataNotFoundError: There are no samples.
+        ShapeMismatchError: An array is missing, or does not fit its input without loss.
+        DataError: Labels or splits are not understood, or only some samples have them.
+        OptionError: A label is not among the listed classes.
     """
-    parts = []
-    for split, path in files.items():
-        content = _unpacked(path)
-        count = len(next(iter(content.values()))) if content else 0
-        splits = content.pop("split", np.full(count, split))
-        parts.append((content, [str(s) for s in np.ravel(splits)], str(path)))
-    return _joined(parts, inputs)
-
-
-def read_callable(name: str, inputs: Sequence[TensorInfo]) -> Tensors:
-    """Take batches from ``package.module:function``.
-
-    The function is called with ``"train"``, ``"val"`` and ``"test"`` if it takes an argument, else
-    once. It yields batches: a dict of arrays by input name, or a pair of that and labels.
-
-    Args:
-        name: ``package.module:function``; the current folder is importable.
-        inputs: The model's inputs.
-
-    Returns:
-        The tensors, all in memory.
-
-    Raises:
-        OptionError: It cannot be imported.
-        DataError: It yields something else, or too much.
-    """
-    function = _imported(name)
-    takes_split = bool(inspect.signature(function).parameters)
-    parts = []
-    for split in ("train", "val", "test") if takes_split else ("",):
-        try:
-            content = _stacked(function(split) if takes_split else function(), name)
-        except (DataError, OptionError):
-            raise
-        except Exception as error:  # the user's own code raises what it likes
-            raise DataError(
-                f"the function failed: {type(error).__name__}: {error}", where=name
-            ) from error
-        if content:
-            count = len(next(iter(content.values())))
-            parts.append((content, [split] * count, name))
-    return _joined(parts, inputs)
-
-
-def _imported(name: str) -> Callable[..., Iterable[Any]]:
-    module, _, function = name.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        found: Callable[..., Iterable[Any]] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise OptionError(f"cannot be imported: {error}.", where=name) from error
-    finally:
-        sys.path.pop(0)
-    return found
-
-
-def _stacked(batches: Iterable[Any], name: str) -> dict[str, NDArray[Any]]:
-    lists: dict[str, list[NDArray[Any]]] = {}
-    total = 0
-    for batch in batches or ():
-        feeds, labels = batch if isinstance(batch, tuple) else (batch, None)
-        if not isinstance(feeds, Mapping):
-            raise DataError(
-                f"yields {type(feeds).__name__}; it must yield dicts of arrays by input name.",
-                where=name,
-            )
-        rows = {**feeds, **({} if labels is None else {"label": labels})}
-        for key, value in rows.items():
-            array = np.asarray(value)
-            total += array.nbytes
-            lists.setdefault(key, []).append(array)
-        if total > MAX_BYTES:
-            raise DataError(f"yields more than {MAX_BYTES >> 30} GiB.", where=name)
-    return {key: np.concatenate(arrays) for key, arrays in lists.items()}
-
-
-def _unpacked(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MAX_BYTES:
-            raise DataError(f"unpacks to {size / 1e9:.1f} GB; at most 4 are read.", where=str(path))
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except DataError:
-        raise
-    except Exception as error:  # zip, zlib and numpy raise many unrelated classes
-        raise DataError(f"cannot be read as .npz: {error}.", where=str(path)) from error
-
-
-def _joined(
-    parts: Sequence[tuple[dict[str, NDArray[Any]], list[str], str]],
-    inputs: Sequence[TensorInfo],
-) -> Tensors:
-    if not parts:
-        raise DataNotFoundError("there are no samples.", where="--data")
-    arrays: dict[str, list[NDArray[Any]]] = {t.name: [] for t in inputs}
-    labels: list[NDArray[Any]] = []
-    splits: list[str] = []
-    for content, names, where in parts:
-        count = len(names)
-        for tensor in inputs:
-            arrays[tensor.name].append(_fitting(content, tensor, count, where))
-        label = next((content[k] for k in _LABELS if k in content), None)
-        if label is not None:
-            labels.append(np.ravel(label))
-        splits += [_split(name, where) for name in names]
-    joined = {name: np.concatenate(found) for name, found in arrays.items()}
-    index, classes = _indices(np.concatenate(labels)) if labels else (None, ())
-    if index is not None and len(index) != len(splits):
-        raise DataError(f"has {len(index)} labels for {len(splits)} samples.", where=parts[0][2])
-    samples = tuple(
-        Sample(str(i), digest, None if index is None else int(index[i]))
-        for i, digest in enumerate(row_digests(joined))
-    )
-    return Tensors(joined, samples, tuple(splits), classes)
-
-
-def _split(name: str, where: str) -> str:
-    if name and name not in NAMES:
-        raise DataError(f"has the unknown split {name!r} (train, val, test).", where=where)
-    return NAMES.get(name, "")
-
-
-def _fitting(
-    content: dict[str, NDArray[Any]], tensor: TensorInfo, count: int, where: str
-) -> NDArray[Any]:
-    if tensor.name not in content:
-        raise ShapeMismatchError(
-            f"has no array {tensor.name!r}; it has {', '.join(content) or 'nothing'}.", where=where
+    counts = [_count(part, inputs) for part in parts]
+    if not sum(counts):
+        raise DataNotFoundError(
+            "there are no samples.", where=parts[0].where if parts else "--data"
         )
-    array = content[tensor.name]
-    fits = len(array.shape) == len(tensor.shape) and all(
-        not isinstance(want, int) or want <= 0 or want == got
-        for want, got in zip(tensor.shape[1:], array.shape[1:], strict=True)
-    )
-    if not fits or len(array) != count:
+    if sum(counts) > _MAX_ROWS:
+        raise DataError(f"holds more than {_MAX_ROWS:,} samples.", where=parts[0].where)
+    pairs = list(zip(parts, counts, strict=True))
+    arrays = {t.name: _concatenated([_fitting(p, t, n) for p, n in pairs], t) for t in inputs}
+    splits = [name for part, n in pairs for name in _splits(part, n, inputs)]
+    if len(set(splits)) > 1 and "" in splits:
+        raise DataError("gives only some samples a split.", where=parts[0].where)
+    labels, classes = _labels(pairs, inputs, options, columns)
+    rows: dict[str, list[Sample]] = {}
+    for i, digest in enumerate(row_digests(arrays)):
+        rows.setdefault(splits[i], []).append(Sample(str(i), digest, labels[i]))
+    return Tensors(arrays, rows, classes, _unused(parts, inputs))
+
+
+def _count(part: Part, inputs: Sequence[TensorInfo]) -> int:
+    shapes = [part.content[t.name].shape for t in inputs if t.name in part.content]
+    return shapes[0][0] if shapes and shapes[0] else 0
+
+
+def _fitting(part: Part, tensor: TensorInfo, count: int) -> NDArray[Any]:
+    array = part.content.get(tensor.name)
+    if array is None:
+        raise ShapeMismatchError(
+            f"has no array {tensor.name!r}; it has {', '.join(part.content) or 'nothing'}.",
+            where=part.where,
+            hint="Name the arrays by the model's inputs.",
+        )
+    fits = array.ndim == len(tensor.shape) and array.ndim > 0 and len(array) == count
+    wanted = tensor.shape[1:]
+    if not fits or any(
+        got == 0 or (isinstance(want, int) and 0 < want != got)
+        for want, got in zip(wanted, array.shape[1:], strict=True)
+    ):
         raise ShapeMismatchError(
             f"{tensor.name!r} has shape {list(array.shape)}; the model wants "
-            f"{list(tensor.shape)} with {count} samples along axis 0.",
-            where=where,
+            f"{[count, *wanted]}, samples along axis 0.",
+            where=part.where,
         )
-    cast = array.astype(tensor.dtype)
-    same = np.issubdtype(array.dtype, np.floating) or np.array_equal(cast, array)
-    if not same or (np.issubdtype(array.dtype, np.floating) and "int" in tensor.dtype):
+    return _cast(array, tensor, part.where)
+
+
+def _cast(array: NDArray[Any], tensor: TensorInfo, where: str) -> NDArray[Any]:
+    """Bring an array to the input's type if that changes no value."""
+    if tensor.dtype == "string" and array.dtype.kind == "U":
+        return array.astype(object)
+    try:
+        wanted = np.dtype(tensor.dtype)
+        with np.errstate(all="ignore"):  # values that do not fit are found below
+            cast = array.astype(wanted, copy=False)
+            same = cast is array or np.array_equal(
+                cast.astype(array.dtype), array, equal_nan=array.dtype.kind == "f"
+            )
+    except (TypeError, ValueError):
+        same = False
+    if not same or array.dtype.kind not in "biuf":
         raise ShapeMismatchError(
-            f"{tensor.name!r} is {array.dtype} and does not fit {tensor.dtype}.", where=where
+            f"{tensor.name!r} is {array.dtype}, which does not become the input's {tensor.dtype} "
+            "without loss.",
+            where=where,
+            hint=f"Save it as {tensor.dtype}.",
         )
     return cast
 
 
-def _indices(labels: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    if np.issubdtype(labels.dtype, np.integer):
-        return labels.astype(np.int64), tuple(str(i) for i in range(int(labels.max()) + 1))
-    names, index = np.unique(labels.astype(str), return_inverse=True)
-    return index.astype(np.int64), tuple(str(n) for n in names)
+def _concatenated(arrays: list[NDArray[Any]], tensor: TensorInfo) -> NDArray[Any]:
+    shapes = {array.shape[1:] for array in arrays}
+    if len(shapes) > 1:
+        raise ShapeMismatchError(
+            f"{tensor.name!r} has samples of different shapes: "
+            f"{', '.join(str(list(s)) for s in sorted(shapes)[:3])}.",
+            where="--data",
+            hint="Pad them to one shape.",
+        )
+    return np.concatenate(arrays)
+
+
+def _splits(part: Part, count: int, inputs: Sequence[TensorInfo]) -> list[str]:
+    if SPLIT in {t.name for t in inputs} or SPLIT not in part.content:
+        return [part.split] * count
+    names = [_text(name).lower() for name in _vector(part, SPLIT, count)]
+    unknown = next((name for name in names if name and name not in NAMES), None)
+    if unknown is not None:
+        raise DataError(
+            f"has the unknown split {unknown!r}; known are train, val, test.", where=part.where
+        )
+    return [NAMES.get(name, "") for name in names]
+
+
+def _labels(
+    pairs: Sequence[tuple[Part, int]],
+    inputs: Sequence[TensorInfo],
+    options: DataOptions,
+    columns: int | None,
+) -> tuple[list[int | None], tuple[str, ...]]:
+    names = {t.name for t in inputs}
+    found: list[list[Any] | None] = []
+    for part, count in pairs:
+        key = next((k for k in LABELS if k in part.content and k not in names), None)
+        found.append(None if key is None else _vector(part, key, count).tolist())
+    where = pairs[0][0].where
+    values = [value for rows in found if rows is not None for value in rows]
+    if not values:
+        return [None] * sum(count for _, count in pairs), ()
+    if all(isinstance(value, int) for value in values):
+        index, classes = _ready(values, options, where), listed_classes(options)
+        classes = classes or tuple(str(i) for i in range(max(index.values()) + 1))
+    else:
+        named, classes = class_indices(map(_text, values), options, columns, where)
+        index = {value: named[_text(value)] for value in values}
+    labels: list[int | None] = []
+    for rows, (_, count) in zip(found, pairs, strict=True):
+        labels += [None] * count if rows is None else [index[value] for value in rows]
+    return labels, classes
+
+
+def _ready(values: list[int], options: DataOptions, where: str) -> dict[Any, int]:
+    """Check labels that are indices already."""
+    highest = len(listed_classes(options)) or MAX_CLASSES
+    wrong = next((value for value in values if not 0 <= value < highest), None)
+    if wrong is not None:
+        raise DataError(f"has the label {wrong}; labels are 0 to {highest - 1}.", where=where)
+    if len(set(values)) == 1:
+        raise DataError(
+            f"has one label only, {values[0]}: accuracy would say nothing.",
+            where=where,
+            hint="Add samples of the other classes, or leave the labels out.",
+        )
+    return {value: int(value) for value in values}
+
+
+def _vector(part: Part, key: str, count: int) -> NDArray[Any]:
+    array = part.content[key]
+    flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    if flat.shape != (count,) or flat.dtype.kind not in "biufUS":
+        raise DataError(
+            f"{key!r} is {array.dtype}{list(array.shape)}; it must hold one entry for each of the "
+            f"{count} samples.",
+            where=part.where,
+        )
+    if flat.dtype.kind == "f" and np.array_equal(flat, np.floor(flat)) and np.isfinite(flat).all():
+        return flat.astype(np.int64)
+    return flat
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _unused(parts: Sequence[Part], inputs: Sequence[TensorInfo]) -> tuple[str, ...]:
+    known = {*(t.name for t in inputs), *LABELS, SPLIT}
+    extra = sorted({name for part in parts for name in part.content} - known)
+    return (f"arrays that are no inputs are passed over: {', '.join(extra[:5])}",) if extra else ()

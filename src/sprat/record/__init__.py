@@ -1,1 +1,1 @@
-"""record."""
+"""What is kept of a run: ``run.json`` and the implementation log."""

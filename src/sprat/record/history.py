@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sprat.errors import OutputError
+from sprat.errors import InputError, OutputError
 from sprat.record.schema import LogEntry
 
 FILE = "history.jsonl"
@@ -17,7 +17,8 @@ FILE = "history.jsonl"
 def append(folder: Path, entry: LogEntry) -> None:
     """Add a line to a folder's log.
 
-    The line goes out in one write at the end of the file, so that two runs at once do not mix.
+    The line goes out in one write at the end of the file, so that two runs at once do not mix. If
+    a kill cut the last line short, the new one does not grow onto it.
 
     Args:
         folder: Made if it is missing.
@@ -26,41 +27,45 @@ def append(folder: Path, entry: LogEntry) -> None:
     Raises:
         OutputError: The log cannot be written.
     """
-    line = entry.model_dump_json() + "\n"
+    path = folder / FILE
+    line = f"{entry.model_dump_json()}\n".encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(handle, line.encode())
+            os.write(handle, line if _ends_whole(handle) else b"\n" + line)
         finally:
             os.close(handle)
     except OSError as error:
         raise OutputError(
-            f"cannot be written ({error.strerror}).", where=str(folder / FILE)
+            f"cannot be written ({error.strerror}).",
+            where=str(path),
+            hint="Check the folder's permissions and the space on the disk.",
         ) from error
 
 
 def read(folder: Path) -> tuple[LogEntry, ...]:
     """Read a folder's log, oldest first.
 
-    A last line that a kill cut short is passed over.
+    Lines that a kill cut short are passed over.
 
     Args:
         folder: A folder that ``optimize`` or another command wrote into.
 
     Returns:
         The entries; none where nothing was logged.
+
+    Raises:
+        InputError: The log is there but cannot be read.
     """
     path = folder / FILE
-    if not path.is_file():
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
         return ()
-    entries = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entries.append(LogEntry.model_validate_json(line))
-        except ValidationError:
-            continue
-    return tuple(entries)
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror}).", where=str(path)) from error
+    return tuple(entry for line in lines if (entry := _entry(line)) is not None)
 
 
 def as_markdown(entries: Sequence[LogEntry]) -> str:
@@ -75,8 +80,23 @@ def as_markdown(entries: Sequence[LogEntry]) -> str:
     lines = ["| date | operation | result | notes |", "|---|---|---|---|"]
     for e in entries:
         cells = (e.date, e.operation, e.result, e.notes)
-        lines.append(f"| {' | '.join(_cell(c) for c in cells)} |")
+        lines.append(f"| {' | '.join(map(_cell, cells))} |")
     return "\n".join(lines)
+
+
+def _ends_whole(handle: int) -> bool:
+    """Say whether the file is empty or ends with a line feed."""
+    if not os.lseek(handle, 0, os.SEEK_END):
+        return True
+    os.lseek(handle, -1, os.SEEK_END)
+    return os.read(handle, 1) == b"\n"
+
+
+def _entry(line: bytes) -> LogEntry | None:
+    try:
+        return LogEntry.model_validate_json(line)
+    except ValidationError:
+        return None
 
 
 def _cell(text: str) -> str:

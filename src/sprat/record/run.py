@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 
 from sprat.errors import OptionError
 from sprat.record.schema import Run
 
+#: A record of a thousand candidates is a tenth of this.
+_MOST_BYTES = 64 << 20
+_ANEW = "Make it anew with 'sprat optimize'."
+
 
 def dump_run(run: Run) -> str:
-    """Return a run as JSON text, two spaces deep."""
+    """Return a run as JSON text, two spaces deep; :func:`load_run` gives the same run back."""
     return run.model_dump_json(indent=2) + "\n"
 
 
@@ -27,27 +32,40 @@ def load_run(path: Path) -> Run:
         The run.
 
     Raises:
-        OptionError: It cannot be read, or is of another version.
+        OptionError: It cannot be read, is no run record, or is one of another version.
     """
     try:
-        return Run.model_validate_json(path.read_bytes())
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise OptionError(f"cannot be read: {error.strerror}.", where=str(path)) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        raise OptionError(f"cannot be read ({error.strerror}).", where=str(path)) from error
+    if len(content) > _MOST_BYTES:
         raise OptionError(
-            f"is no run record of this version ({place}: {first['msg']}).",
-            where=str(path),
-            hint="Make it anew with 'sprat optimize'.",
-        ) from error
+            f"has more than {_MOST_BYTES:,} bytes, too many for a run record.", where=str(path)
+        )
+    try:
+        return Run.model_validate_json(content)
+    except ValidationError as error:
+        raise OptionError(_reason(error), where=str(path), hint=_ANEW) from error
 
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of ``run.json``."""
-    return Run.model_json_schema()
+    return {"$schema": GenerateJsonSchema.schema_dialect, **Run.model_json_schema()}
 
 
 def schema_text() -> str:
     """Return the JSON Schema as it is published in ``docs/run.schema.json``."""
     return json.dumps(schema(), indent=2, sort_keys=True) + "\n"
+
+
+def _reason(error: ValidationError) -> str:
+    problems = {problem["loc"]: problem for problem in error.errors(include_url=False)}
+    if () in problems:
+        return f"is not a run record: {problems[()]['msg']}."
+    version = problems.get(("schema_version",))
+    if version is not None:
+        wanted = Run.model_fields["schema_version"].default
+        return f"is a run record of version {version['input']!r:.20}; version {wanted} is read."
+    place, problem = next(iter(problems.items()))
+    return f"is not a whole run record: {'.'.join(map(str, place))}: {problem['msg']}."

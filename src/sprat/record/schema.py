@@ -17,7 +17,8 @@ Outcome = Literal["chosen", "within budget", "over budget", "not better", "faile
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A figure that is not finite is written as the string that reads back as the same figure.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class FileRecord(_Record):

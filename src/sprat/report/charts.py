@@ -1,129 +1,231 @@
-"""The report's charts: Altair, rendered to SVG by vl-convert."""
+"""The report's charts: size against accuracy, and bits per weight against sensitivity."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from markupsafe import Markup
+
+from sprat.evaluate.types import Evaluation
 from sprat.record.schema import CandidateRecord, Run
+from sprat.report.figures import short, signed, size
+from sprat.report.labels import LINE_HEIGHT, Box, text_width
+from sprat.report.marks import SQUARE, Point, data, intervals, names, symbols, text
+from sprat.report.plane import (
+    ACCENT,
+    FONT_SIZE,
+    INK,
+    NARROW,
+    PAPER,
+    PEER,
+    SOFT,
+    WIDE,
+    Plane,
+    Shape,
+    to_svg,
+)
+from sprat.report.texts import printable, say, word
 
-_INK = {"light": "#1c2733", "dark": "#e4ebf2"}
-_FAINT = {"light": "#d5dde5", "dark": "#36434f"}
-_ACCENT = {"light": "#0b6e8a", "dark": "#5cc8e4"}
-_MUTED = {"light": "#7b8a99", "dark": "#93a3b3"}
-_CURVE = "rate-distortion"
+_CURVES = {"rate-distortion": [1, 0], "rate-distortion-static": [2, 3]}
+_LABEL_LENGTH = 26
+_NAMED_LAYERS = 3
 
 
-def size_chart(run: Run, theme: str) -> str:
-    """Draw drop against bytes for every candidate.
+@dataclass(frozen=True)
+class Drawn:
+    """A chart with the classes by which the style sheet picks it."""
+
+    language: str
+    shape: str
+    svg: Markup
+
+
+def drawn(draw: Callable[[Run, str, Shape], Markup], run: Run) -> list[Drawn]:
+    """Draw a chart in both languages and both shapes; nothing where there is nothing to draw."""
+    charts = [
+        Drawn(language, name, draw(run, language, shape))
+        for language in ("en", "zh")
+        for name, shape in (("wide", WIDE), ("narrow", NARROW))
+    ]
+    return [chart for chart in charts if chart.svg]
+
+
+def size_chart(run: Run, language: str, shape: Shape) -> Markup:
+    """Draw the drop in points against br-11 bytes for every candidate.
 
     Args:
         run: The run.
-        theme: ``light`` or ``dark``.
+        language: ``en`` or ``zh``.
+        shape: :data:`WIDE` or :data:`NARROW`.
 
     Returns:
         SVG, or nothing where no candidate was measured.
     """
     import altair as alt
 
-    rows = [_row(c) for c in run.candidates if c.wire is not None and c.evaluation is not None]
-    if not rows:
-        return ""
-    ink, accent, muted = _INK[theme], _ACCENT[theme], _MUTED[theme]
-    top = max(run.choice.max_drop * 4, 1.0)
-    for row in rows:
-        row["shown"] = min(row["drop"], top)
-        row["low"], row["high"] = max(row["low"], -top), min(row["high"], top)
-    x = alt.X("MB:Q", scale=alt.Scale(type="log"), title="br-11, MB")
-    y = alt.Y("shown:Q", title="drop, points", scale=alt.Scale(domain=[-top, top]))
-    colour = alt.condition("datum.chosen", alt.value(accent), alt.value(muted))
-    base = alt.Chart(alt.InlineData(values=rows))
-    layers = [
-        alt.Chart(alt.InlineData(values=[{"budget": run.choice.max_drop}]))
-        .mark_rule(strokeDash=[5, 4], color=accent)
-        .encode(y="budget:Q"),
-        base.transform_filter(f"datum.method == '{_CURVE}'")
-        .mark_line(color=accent, strokeWidth=1.5, opacity=0.6)
-        .encode(x=x, y=y, order="MB:Q"),
-        base.mark_rule(opacity=0.5).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
-        base.mark_point(filled=True, opacity=1).encode(
-            x=x,
-            y=y,
-            color=colour,
-            size=alt.condition("datum.chosen", alt.value(170), alt.value(60)),
-        ),
-        base.transform_filter("datum.label != ''")
-        .mark_text(align="left", dx=8, dy=-8, color=ink, fontSize=11)
-        .encode(x=x, y=y, text="label:N"),
+    measured = [
+        (c, c.wire.brotli, c.evaluation)
+        for c in run.candidates
+        if c.wire and c.evaluation and math.isfinite(c.evaluation.drop)
     ]
-    return _svg(alt.layer(*layers), theme, 300)
+    if not measured:
+        return Markup()
+    sizes = [run.model.wire.brotli, *(count for _, count, _ in measured)]
+    plane = _size_plane(run.choice.max_drop, sizes, [e for _, _, e in measured], shape)
+    tried = [_candidate(c, max(1, count), e, plane) for c, count, e in measured]
+    points = [*tried, _original(run, language)]
+    x, y = plane.axes(
+        say("axis_bytes", language),
+        say("axis_drop", language),
+        "datum.value >= 1e6 ? format(datum.value / 1e6, '~r') + ' MB'"
+        " : format(datum.value / 1e3, '~r') + ' kB'",
+        "datum.value == 0 ? '0' : format(datum.value, '+.3~r')",
+    )
+    budget = f"{say('budget', language)} {run.choice.max_drop:g}"
+    place = _budget_place(budget, run.choice.max_drop, plane)
+    at = plane.point(place.left, (place.top + place.bottom) / 2)
+    layers = [
+        *_budget(run.choice.max_drop, plane, x, y),
+        text([{"x": at[0], "y": at[1], "label": budget}], x, y),
+        *_curves([(c.method, p) for (c, _, _), p in zip(measured, tried, strict=True)], x, y),
+        intervals(points, x, y),
+        *symbols(points, x, y),
+        *names(points, points, plane, x, y, [place]),
+    ]
+    words = say(
+        "chart_desc",
+        language,
+        count=len(tried),
+        metric=word(run.choice.validation.metric),
+        chosen=_chosen_words(run),
+    )
+    return to_svg(alt.layer(*layers), shape, say("chart", language), words)
 
 
-def bits_chart(run: Run, theme: str) -> str:
-    """Draw bits per weight against sensitivity, a point a layer.
+def bits_chart(run: Run, language: str, shape: Shape) -> Markup:
+    """Draw bits per weight against sensitivity, a circle a layer.
 
     Args:
         run: The run.
-        theme: ``light`` or ``dark``.
+        language: ``en`` or ``zh``.
+        shape: :data:`WIDE` or :data:`NARROW`.
 
     Returns:
         SVG, or nothing where the layers' bits are unknown.
     """
     import altair as alt
 
-    rows = [
-        {"bits": b.bits_per_weight, "cost": max(b.sensitivity, 1e-9), "weights": b.weights}
-        for b in run.layers
-    ]
-    if not rows:
-        return ""
-    chart = (
-        alt.Chart(alt.InlineData(values=rows))
-        .mark_point(filled=True, color=_ACCENT[theme], opacity=0.75)
-        .encode(
-            x=alt.X("cost:Q", scale=alt.Scale(type="log"), title="divergence of this layer alone"),
-            y=alt.Y("bits:Q", title="bits per weight"),
-            size=alt.Size("weights:Q", legend=None),
+    known = [b for b in run.layers if 0 < b.sensitivity < math.inf]
+    if not known:
+        return Markup()
+    known.sort(key=lambda b: (-b.weights, b.name))
+    points = [
+        Point(
+            x=b.sensitivity,
+            y=b.bits_per_weight,
+            area=30 + 900 * b.weights / max(1, known[0].weights),
+            label=short(printable(b.name), _LABEL_LENGTH),
         )
+        for b in known
+    ]
+    across, most = [p.x for p in points], max(p.y for p in points)
+    plane = Plane(shape, (min(across) / 1.8, max(across) * 1.8), (0.0, 1.15 * most or 1.0))
+    x, y = plane.axes(
+        say("axis_sensitivity", language),
+        say("bits", language),
+        "format(datum.value, '.0e')",
+        "format(datum.value, '~r')",
     )
-    return _svg(chart, theme, 220)
+    telling = sorted(points, key=lambda p: -p.x)[:_NAMED_LAYERS] + points[:_NAMED_LAYERS]
+    layers = [
+        *symbols(points, x, y, opacity=0.6),
+        *names(list(dict.fromkeys(telling)), points, plane, x, y),
+    ]
+    words = say("bits_desc", language, count=len(points))
+    return to_svg(alt.layer(*layers), shape, say("bits_chart", language), words)
 
 
-def _row(c: CandidateRecord) -> dict[str, Any]:
-    assert c.wire is not None
-    assert c.evaluation is not None
-    e, chosen = c.evaluation, c.outcome == "chosen"
-    return {
-        "label": c.name if chosen or c.method != _CURVE else "",
-        "method": c.method,
-        "MB": c.wire.brotli / 1e6,
-        "drop": e.drop,
-        "low": e.interval.low,
-        "high": e.interval.high,
-        "chosen": chosen,
-    }
+def _size_plane(
+    max_drop: float, sizes: Sequence[int], evaluations: Sequence[Evaluation], shape: Shape
+) -> Plane:
+    """Choose the axes: all sizes, and the drops near the budget; a collapse is clamped."""
+    budget = max(max_drop, 0.25)
+    near = [e.interval for e in evaluations if e.drop <= 2.5 * budget]
+    top = max([1.6 * budget, *(min(i.high, 6 * budget) for i in near)])
+    bottom = min([-0.4 * budget, *(max(i.low, -6 * budget) for i in near)])
+    spare = 0.08 * (top - bottom)
+    x = (max(1, min(sizes)) / 1.35, 1.5 * max(1, *sizes))
+    return Plane(shape, x, (bottom - spare, top + spare))
 
 
-def _svg(chart: Any, theme: str, height: int) -> str:
-    import vl_convert
-
-    ink, faint = _INK[theme], _FAINT[theme]
-    axis = {
-        "labelColor": ink,
-        "titleColor": ink,
-        "gridColor": faint,
-        "domainColor": faint,
-        "tickColor": faint,
-        "titleFontWeight": "normal",
-    }
-    shown = chart.properties(width=560, height=height, background="transparent").configure(
-        axis=axis, view={"stroke": None}, font="system-ui, sans-serif"
+def _candidate(c: CandidateRecord, count: int, e: Evaluation, plane: Plane) -> Point:
+    chosen, on_curve = c.outcome == "chosen", c.method in _CURVES
+    beyond = e.drop > plane.y[1]
+    colour = ACCENT if on_curve or chosen else PEER
+    name = "" if on_curve and not chosen else short(printable(c.name), _LABEL_LENGTH)
+    return Point(
+        x=count,
+        y=_clamp(e.drop, plane.y),
+        area=170 if chosen else 62,
+        label=f"{name} {signed(e.drop)}".strip() if beyond else name,
+        low=_clamp(e.interval.low, plane.y),
+        high=_clamp(e.interval.high, plane.y),
+        stroke=colour,
+        fill=PAPER if c.outcome == "over budget" else colour,
+        shape="triangle-up" if beyond else "circle",
+        ring=chosen,
     )
-    svg: str = vl_convert.vegalite_to_svg(shown.to_dict())
-    return svg
 
 
-def themes(draw: Any, run: Run) -> Sequence[tuple[str, str]]:
-    """Return each theme with its SVG; nothing where there is none."""
-    drawn = [(theme, draw(run, theme)) for theme in ("light", "dark")]
-    return [(theme, svg) for theme, svg in drawn if svg]
+def _original(run: Run, language: str) -> Point:
+    return Point(
+        x=max(1, run.model.wire.brotli),
+        y=0.0,
+        area=80,
+        label=say("the_original", language),
+        stroke=INK,
+        fill=PAPER,
+        shape=SQUARE,
+    )
+
+
+def _budget(max_drop: float, plane: Plane, x: Any, y: Any) -> list[Any]:
+    """Return the layers that shade what is over the budget, with a line at its edge."""
+    bar = min(max_drop, plane.y[1])
+    edge = {"x": plane.x[0], "x2": plane.x[1], "y": bar, "y2": plane.y[1]}
+    return [
+        data([edge]).mark_rect(color=SOFT, opacity=0.08).encode(x=x, x2="x2:Q", y=y, y2="y2:Q"),
+        data([edge, {**edge, "x": plane.x[1]}])
+        .mark_line(strokeDash=[5, 4], color=SOFT, strokeWidth=1)
+        .encode(x=x, y=y),
+    ]
+
+
+def _budget_place(label: str, max_drop: float, plane: Plane) -> Box:
+    """Return where the budget's name goes: at the right end of its line, above it."""
+    right, (_, bottom) = plane.shape.inner[0] - 2, plane.pixel(plane.x[0], max_drop)
+    return Box(right - text_width(label, FONT_SIZE), bottom - 1 - LINE_HEIGHT, right, bottom - 1)
+
+
+def _curves(tried: Sequence[tuple[str, Point]], x: Any, y: Any) -> list[Any]:
+    """Join the points of each rate-distortion method, those of the second by dots."""
+    layers = []
+    for method, dash in _CURVES.items():
+        joined = [asdict(point) for name, point in tried if name == method]
+        if len(joined) > 1:
+            line = data(joined).mark_line(color=ACCENT, strokeWidth=2, opacity=0.7, strokeDash=dash)
+            layers.append(line.encode(x=x, y=y, order="x:Q"))
+    return layers
+
+
+def _chosen_words(run: Run) -> str:
+    last = run.choice.validation
+    count = run.outputs[0].wire.brotli
+    return f"{run.choice.candidate}, {size(count)} br-11, {signed(last.drop)}"
+
+
+def _clamp(value: float, bounds: tuple[float, float]) -> float:
+    return min(max(value, bounds[0]), bounds[1])

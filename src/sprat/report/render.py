@@ -4,55 +4,101 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sprat.evaluate.types import Evaluation
-from sprat.model.wire import (
-    NETWORKS_MBPS,
-    RUNTIME_BROTLI_BYTES,
-    download_seconds,
-)
+from markupsafe import Markup
+
+from sprat.model.wire import RUNTIME_BROTLI_BYTES
 from sprat.record.schema import Run
-from sprat.report.charts import bits_chart, size_chart, themes
-from sprat.report.pictures import thumbnail
-from sprat.report.texts import TEXTS
+from sprat.report import figures
+from sprat.report.texts import TEXTS, Text, both, named, printable, word
 
-_SHOWN_FLIPS = 24
-_SHOWN_LAYERS = 30
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
-#: The only script: it switches the language. The page works without it, in English.
-_SCRIPT = """
-(function () {
-  var root = document.documentElement;
-  function set(lang) {
-    root.lang = lang; root.dataset.lang = lang;
-    document.querySelectorAll("button[data-set]").forEach(function (b) {
-      b.setAttribute("aria-pressed", String(b.dataset.set === lang));
-    });
-  }
-  set((navigator.language || "en").toLowerCase().indexOf("zh") === 0 ? "zh" : "en");
-  document.querySelectorAll("button[data-set]").forEach(function (b) {
-    b.addEventListener("click", function () { set(b.dataset.set); });
-  });
-})();
-"""
+#: A native time ratio up to here counts as "not slower": below it, timings are noise.
+_SAME_SPEED = 1.2
+#: The line whose download time is in the verdict.
+_VERDICT_MBPS = 10.0
 
 
-def render(run: Run, *, samples: Mapping[str, Path] | None = None) -> str:
+def render(run: Run, *, samples: Mapping[str, Path | bytes] | None = None) -> str:
     """Write a run as one HTML file that needs no network.
 
-    Everything that came from a model or a file name is escaped; a Content-Security-Policy allows
-    no script but the page's own.
+    Everything that came from a model, a file name or a record is escaped, and a
+    Content-Security-Policy lets nothing run but the page's own script, by its hash. The page is
+    in English and Chinese; without JavaScript it is in English.
 
     Args:
         run: The run.
-        samples: Sample name to image, for the pictures of the flipped samples.
+        samples: Name of a sample to its image, a file or bytes, for the pictures of the samples
+            that changed their answer. Samples that are no images are left out here and shown by
+            name; an image that cannot be read becomes a placeholder.
 
     Returns:
-        The page.
+        The page; the same for the same run and images.
     """
+    environment = _environment()
+    script = _source(environment, "script.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        script=Markup(script),
+        script_hash=digest,
+        **_verdict(run),
+        **_evidence(run, samples or {}),
+    )
+
+
+def _verdict(run: Run) -> dict[str, Any]:
+    last = run.choice.test or run.choice.validation
+    before, after = run.model.wire, run.outputs[0].wire
+    networks = figures.network_rows(run)
+    return {
+        "last": last,
+        "metric": word(last.metric),
+        "found": run.choice.candidate != "original",
+        "holds": last.drop <= run.choice.max_drop,
+        "before": before,
+        "after": after,
+        "times": figures.times(before.brotli, after.brotli),
+        "speed": run.choice.speed,
+        "same_speed": _SAME_SPEED,
+        "reason": _reason(run),
+        "networks": networks,
+        "at_10": next(n for n in networks if n.mbps == _VERDICT_MBPS),
+        "runtime_bytes": RUNTIME_BROTLI_BYTES,
+    }
+
+
+def _evidence(run: Run, samples: Mapping[str, Path | bytes]) -> dict[str, Any]:
+    from sprat.report.charts import bits_chart, drawn, size_chart
+
+    last = run.choice.test or run.choice.validation
+    flips = figures.flip_rows(last, samples)
+    verdicts = [figures.verdict(flip) for flip in last.flips]
+    return {
+        "size_charts": drawn(size_chart, run),
+        "bits_charts": drawn(bits_chart, run),
+        "candidates": figures.candidate_rows(run),
+        "flips": flips,
+        "more_flips": len(last.flips) - len(flips),
+        "better": verdicts.count("better"),
+        "worse": verdicts.count("worse"),
+        "layers": figures.layer_rows(run),
+        "more_layers": figures.hidden_layers(run),
+    }
+
+
+def _reason(run: Run) -> Text:
+    """Return the record's reason in English, and what it means in Chinese."""
+    return Text(printable(run.choice.reason), TEXTS[f"reason_{run.choice.goal}"].zh)
+
+
+def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -61,67 +107,31 @@ def render(run: Run, *, samples: Mapping[str, Path] | None = None) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
-    environment.filters["size"] = _size
-    environment.filters["commas"] = lambda n: f"{n:,}"
-    environment.filters["signed"] = lambda v: f"{v:+.2f}"
-    environment.filters["percent"] = lambda v: f"{v:.2%}"
-    environment.filters["seconds"] = lambda s: f"{s:.2f} s" if s < 10 else f"{s:.0f} s"
-    last = run.choice.test or run.choice.validation
-    digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-    return environment.get_template("report.html.j2").render(
-        run=run,
-        texts=TEXTS,
-        last=last,
-        found=run.choice.candidate != "original",
-        before=run.model.wire,
-        after=run.outputs[0].wire,
-        networks=_networks(run),
-        size_charts=themes(size_chart, run),
-        bits_charts=themes(bits_chart, run),
-        flips=_flips(last, samples or {}),
-        more_flips=max(0, len(last.flips) - _SHOWN_FLIPS),
-        layers=_layers(run),
-        script=_SCRIPT,
-        script_hash=digest,
-    )
+    environment.globals |= {"t": both, "named": named, "word": word}
+    environment.filters |= {
+        "size": figures.size,
+        "seconds": figures.seconds,
+        "signed": figures.signed,
+        "percent": figures.percent,
+        "points": figures.points,
+        "milliseconds": figures.milliseconds,
+        "short": figures.short,
+        "commas": lambda number: f"{number:,}",
+        "json_text": lambda value: json.dumps(value, ensure_ascii=False),
+    }
+    return environment
 
 
-def _size(count: int) -> str:
-    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+def _shown(value: object) -> object:
+    """Clean each text on its way into the page; autoescaping follows."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return printable(value)
 
 
-def _networks(run: Run) -> list[dict[str, float]]:
-    before, after = run.model.wire.brotli, run.outputs[0].wire.brotli
-    longest = max(1e-9, download_seconds(before, min(NETWORKS_MBPS)))
-    return [
-        {
-            "mbps": mbps,
-            "raw": download_seconds(run.model.wire.raw, mbps),
-            "before": download_seconds(before, mbps),
-            "after": download_seconds(after, mbps),
-            "before_runtime": download_seconds(before + RUNTIME_BROTLI_BYTES, mbps),
-            "after_runtime": download_seconds(after + RUNTIME_BROTLI_BYTES, mbps),
-            "bar": 100 * after / max(1, before),
-            "share": 100 * download_seconds(before, mbps) / longest,
-        }
-        for mbps in NETWORKS_MBPS
-    ]
-
-
-def _flips(last: Evaluation, samples: Mapping[str, Path]) -> list[dict[str, Any]]:
-    return [
-        {
-            "flip": flip,
-            "picture": thumbnail(samples[flip.sample]) if flip.sample in samples else "",
-        }
-        for flip in last.flips[:_SHOWN_FLIPS]
-    ]
-
-
-def _layers(run: Run) -> list[dict[str, Any]]:
-    bits = {b.name: b for b in run.layers}
-    return [
-        {"layer": layer, "bits": bits.get(layer.weight)}
-        for layer in run.inspection.layers[:_SHOWN_LAYERS]
-    ]
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    source, _, _ = environment.loader.get_source(environment, name)
+    return source

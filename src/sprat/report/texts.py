@@ -1,87 +1,291 @@
-"""What the report says, in English and Chinese."""
+"""What the report says, in English and in simplified Chinese."""
 
 from __future__ import annotations
 
-#: Key to English and simplified Chinese.
-TEXTS: dict[str, tuple[str, str]] = {
-    "title": ("Sprat report", "Sprat 报告"),
-    "was": ("was", "原为"),
-    "times_smaller": ("times smaller on the wire", "倍:传输体积缩小"),
-    "accuracy": ("accuracy", "准确率"),
-    "agreement": ("agreement", "一致率"),
-    "cosine": ("cosine similarity", "余弦相似度"),
-    "drop": ("drop, points", "下降(百分点)"),
-    "interval": ("95 % interval", "95 % 置信区间"),
-    "time_ratio": ("native time, ratio to the original", "本机推理时间(与原模型之比)"),
-    "seconds_at_10": ("download at 10 Mbps, model alone", "10 Mbps 下载时间(仅模型)"),
-    "nothing": (
-        "Nothing smaller than the original holds the budget.",
-        "没有更小的模型满足精度预算。",
+import re
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+#: Control characters but tab and line feed, marks that turn the direction, lone surrogates.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+class Text(NamedTuple):
+    """One phrase in both languages; ``{name}`` marks where a value goes."""
+
+    en: str
+    zh: str
+
+
+#: Phrases by key.
+TEXTS: dict[str, Text] = {
+    # the verdict
+    "title": Text("Sprat report", "Sprat 报告"),
+    "from_to": Text("From {before} to {after}", "从 {before} 缩小到 {after}"),
+    "held": Text(
+        "{times} times fewer bytes to download, and it still does its job.",
+        "下载字节数降至原来的 1/{times}，并且仍能胜任原来的工作。",
     ),
-    "missed": (
-        "On the last look the drop exceeds the budget.",
-        "最终测试中,下降超出了预算。",
+    "missed": Text(
+        "{times} times fewer bytes to download, but the last look is over the accuracy budget.",
+        "下载字节数降至原来的 1/{times}，但最后一次检验超出了精度预算。",
     ),
-    "checklist": ("Checklist", "检查清单"),
-    "check_accuracy": ("Accuracy", "准确率"),
-    "check_speed": ("Inference speed", "推理速度"),
-    "check_size": ("File size", "文件大小"),
-    "check_browser": ("Browser compatibility", "浏览器兼容性"),
-    "check_network": ("User experience on real networks", "真实网络下的用户体验"),
-    "not_proved": ("not proved yet", "尚未验证"),
-    "in_theory": ("in theory, see below", "理论值,见下文"),
-    "budget": ("budget", "预算"),
-    "chart": ("Size against accuracy", "体积与准确率"),
-    "chart_note": (
-        "Each point is a model that was tried, measured on the choice split; the bar is its 95 % "
-        "interval, the dashed line the budget.",
-        "每个点是一个尝试过的模型(在选择集上测量);竖线为 95 % 区间,虚线为预算。",
+    "nothing": Text("Nothing smaller holds the budget", "没有更小的模型满足精度预算"),
+    "nothing_more": Text(
+        "model.onnx is the original, unchanged.", "model.onnx 即原模型，未作任何改动。"
     ),
-    "download": ("Download time", "下载时间"),
-    "download_note": (
-        "br-11 bytes over the line's speed, in theory. ONNX Runtime Web itself adds 2.38 MB once.",
-        "br-11 字节数除以带宽的理论值。ONNX Runtime Web 本身另需一次性下载 2.38 MB。",
+    "wire_note": Text(
+        "What a visitor downloads, after Brotli at level 11 (br-11). On disk: {before} to {after}.",
+        "以访客实际下载的字节计（Brotli 11 级压缩，记作 br-11）。磁盘上：{before} → {after}。",
     ),
-    "network": ("network", "网络"),
-    "before": ("before", "之前"),
-    "after": ("after", "之后"),
-    "with_runtime": ("with the runtime", "含运行时"),
-    "candidates": ("Every candidate", "全部候选"),
-    "name": ("name", "名称"),
-    "method": ("method", "方法"),
-    "bytes": ("br-11", "br-11"),
-    "bits": ("bits per weight", "每权重比特"),
-    "time": ("time", "时间"),
-    "outcome": ("outcome", "结果"),
-    "note": ("note", "备注"),
-    "flips": ("Samples that flipped", "答案改变的样本"),
-    "flips_none": ("No sample changed its answer.", "没有样本改变答案。"),
-    "flips_more": ("more are in run.json", "个更多样本见 run.json"),
-    "truth": ("truth", "真值"),
-    "original": ("original", "原模型"),
-    "ours": ("small", "小模型"),
-    "layers": ("Layers", "各层"),
-    "layer": ("layer", "层"),
-    "operator": ("operator", "算子"),
-    "share": ("share of bytes", "字节占比"),
-    "work": ("share of multiply-adds", "乘加占比"),
-    "bits_chart": ("Bits per weight against sensitivity", "每权重比特与敏感度"),
-    "preview": ("Preview model", "预览模型"),
-    "log": ("Log", "日志"),
-    "date": ("date", "日期"),
-    "operation": ("operation", "操作"),
-    "result": ("result", "结果"),
-    "reproduce": ("How to reproduce it", "如何复现"),
-    "splits": ("Samples", "样本"),
-    "role": ("role", "用途"),
-    "machine": ("machine", "机器"),
-    "seed": ("seed", "随机种子"),
-    "notes": ("Said aloud", "说明"),
-    "timings": ("Where the time went", "耗时"),
-    "cleaning": ("Cleaning", "图清理"),
-    "chosen": ("chosen", "已选"),
-    "within budget": ("within budget", "满足预算"),
-    "over budget": ("over budget", "超出预算"),
-    "not better": ("not better", "无改进"),
-    "failed": ("failed", "失败"),
+    "estimated": Text(
+        "The original's bytes on the wire are estimated from samples of the file.",
+        "原模型的传输字节数由文件抽样估算得出。",
+    ),
+    "on_samples": Text(
+        "{metric} on {count} samples of {split}", "{split} 中 {count} 个样本的{metric}"
+    ),
+    "metric_drop": Text("{metric} drop, points", "{metric}下降（百分点）"),
+    "interval_is": Text("95 % interval {low} to {high}", "95 % 置信区间 {low} 至 {high}"),
+    "time_ratio": Text("of the original's native time", "本机推理时间与原模型之比"),
+    "not_measured": Text("not measured", "未测量"),
+    "at_10": Text("to download at 10 Mbps, model alone", "10 Mbps 下载时间（仅模型）"),
+    "chosen_is": Text("Chosen: {name}. {reason}", "选定 {name}：{reason}"),
+    "reason_small": Text(
+        "Fewest br-11 bytes within the accuracy budget.",
+        "在满足精度预算的候选中，br-11 字节数最少。",
+    ),
+    "reason_fast": Text(
+        "Least native time within the accuracy budget and 1.7 times the fewest bytes.",
+        "在满足精度预算、且体积不超过最小者 1.7 倍的候选中，本机推理时间最短。",
+    ),
+    # the checklist
+    "checklist": Text("Checklist", "检查清单"),
+    "check_accuracy": Text("Accuracy", "精度"),
+    "check_speed": Text("Inference speed", "推理速度"),
+    "check_size": Text("Size", "体积"),
+    "check_browser": Text("In the browser", "浏览器"),
+    "check_network": Text("On real networks", "真实网络"),
+    "state_yes": Text("holds", "通过"),
+    "state_no": Text("fails", "未通过"),
+    "state_note": Text("note", "注意"),
+    "state_open": Text("open", "待验证"),
+    "drop_figure": Text(
+        "drop of {drop} points ({low} to {high})", "下降 {drop} 个百分点（{low} 至 {high}）"
+    ),
+    "drop_bar": Text("at most {budget} points", "至多 {budget} 个百分点"),
+    "interval_over": Text(
+        "The interval reaches above the budget: more samples would settle it.",
+        "置信区间的上端超出预算：需要更多样本才能定论。",
+    ),
+    "no_last_look": Text(
+        "Measured on the samples that the choice was made on: there was no other set.",
+        "此结果与选择模型所用的是同一批样本：没有另外的测试集。",
+    ),
+    "time_figure": Text(
+        "{ratio} of the original's native time ({low} to {high})",
+        "本机推理时间为原模型的 {ratio} 倍（{low} 至 {high}）",
+    ),
+    "time_bar": Text("not slower", "不慢于原模型"),
+    "size_figure": Text(
+        "{brotli} bytes br-11, {gzip} gzip-9, {raw} on disk",
+        "br-11 {brotli} 字节，gzip-9 {gzip} 字节，磁盘 {raw} 字节",
+    ),
+    "size_bar": Text("smaller than the original", "小于原模型"),
+    "not_proved": Text("not proved yet: added by", "尚未验证，由以下命令补充："),
+    # size against accuracy
+    "chart": Text("Size against accuracy", "体积与精度"),
+    "chart_note": Text(
+        "Each point is a model that was tried, measured on {split} ({count} samples); the line "
+        "through it is its 95 % interval. Further left is smaller, further down is better. The "
+        "shaded part is over the budget; hollow points missed it. The curve joins the "
+        "rate-distortion points.",
+        "每个点是一个试过的模型，在 {split}（{count} 个样本）上测得；穿过它的竖线为 95 % 置信区间。"
+        "越靠左越小，越靠下越好。阴影部分超出预算，空心点未满足预算。曲线连接各率失真点。",
+    ),
+    "chart_desc": Text(
+        "{count} models by bytes after Brotli 11 and by {metric} drop in points. Chosen: {chosen}. "
+        "The table of candidates has every figure.",
+        "{count} 个模型按 Brotli 11 字节数与{metric}下降（百分点）排布。选定：{chosen}。"
+        "全部数字见候选表。",
+    ),
+    "axis_bytes": Text("size, br-11 (log scale)", "体积，br-11（对数刻度）"),
+    "axis_drop": Text("drop, points", "下降（百分点）"),
+    "budget": Text("budget", "预算"),
+    "the_original": Text("original", "原模型"),
+    # download time
+    "download": Text("Download time", "下载时间"),
+    "download_note": Text(
+        "br-11 bytes over the line's speed, in theory. A page also downloads ONNX Runtime Web "
+        "once: {runtime}, the hatched part.",
+        "br-11 字节数除以带宽的理论值。网页还需下载一次 ONNX Runtime Web：{runtime}，即斜线部分。",
+    ),
+    "network": Text("network", "网络"),
+    "before": Text("before", "之前"),
+    "after": Text("after", "之后"),
+    "before_runtime": Text("before, with runtime", "之前，含运行时"),
+    "after_runtime": Text("after, with runtime", "之后，含运行时"),
+    # candidates
+    "candidates": Text("Every candidate", "全部候选"),
+    "name": Text("name", "名称"),
+    "method": Text("method", "方法"),
+    "bytes": Text("br-11 bytes", "br-11 字节"),
+    "bits": Text("bits per weight", "每权重比特数"),
+    "drop": Text("drop, points", "下降（百分点）"),
+    "interval": Text("95 % interval", "95 % 置信区间"),
+    "agreement_with": Text("agreement", "一致率"),
+    "time": Text("time ratio", "时间比"),
+    "outcome": Text("outcome", "结果"),
+    "note": Text("note", "备注"),
+    "outcome_note": Text(
+        "A candidate is within the budget if its drop and half a standard error hold it. A point "
+        "on the rate-distortion curve must also hold it by the drop that its divergence from the "
+        "original foretells: luck on these samples does not carry over to others.",
+        "候选的下降幅度加半个标准误差不超过预算，才算满足预算。率失真曲线上的点，按其与原模型的散度"
+        "推算的下降也须不超过预算：在这批样本上的运气不会延续到其他样本。",
+    ),
+    # samples that flipped
+    "flips": Text("Samples that changed their answer", "答案改变的样本"),
+    "flips_none": Text("No sample changed its answer.", "没有样本的答案发生改变。"),
+    "flips_count": Text(
+        "{count} of {samples} samples of {split}, the original's surest answers first.",
+        "{split} 的 {samples} 个样本中有 {count} 个，按原模型的把握从高到低排列。",
+    ),
+    "flips_balance": Text(
+        "{better} went from wrong to right, {worse} from right to wrong.",
+        "{better} 个由错变对，{worse} 个由对变错。",
+    ),
+    "flips_more": Text("{count} more are in run.json.", "另有 {count} 个，见 run.json。"),
+    "no_picture": Text("cannot be shown", "无法显示"),
+    "truth": Text("truth", "真值"),
+    "original": Text("original", "原模型"),
+    "small": Text("small", "小模型"),
+    "better": Text("now right", "由错变对"),
+    "worse": Text("now wrong", "由对变错"),
+    # layers
+    "layers": Text("Layers", "各层"),
+    "layer": Text("layer", "层"),
+    "operator": Text("operator", "算子"),
+    "bytes_share": Text("share of bytes", "字节占比"),
+    "work_share": Text("share of multiply-adds", "乘加占比"),
+    "sensitivity": Text("sensitivity", "敏感度"),
+    "layers_more": Text("{count} smaller layers are not shown.", "另有 {count} 个更小的层未列出。"),
+    "bits_chart": Text("Bits per weight against sensitivity", "每权重比特数与敏感度"),
+    "bits_note": Text(
+        "One circle a layer, its area by its weights. Sensitivity is the divergence of the final "
+        "output when this layer alone is quantized: what hurts more is given more bits.",
+        "每个圆是一层，面积对应权重数量。敏感度指仅量化该层时最终输出的散度：影响越大的层分到的比特越多。",
+    ),
+    "bits_desc": Text(
+        "{count} layers by sensitivity and by bits per weight. The table of layers has the "
+        "figures.",
+        "{count} 个层按敏感度与每权重比特数排布。数字见各层的表。",
+    ),
+    "axis_sensitivity": Text("sensitivity (log scale)", "敏感度（对数刻度）"),
+    # preview
+    "preview": Text("Preview model", "预览模型"),
+    "preview_text": Text(
+        "preview.onnx is {size} br-11: {metric} {score}, drop {drop} points ({low} to {high}) on "
+        "{split}. A page can answer with it while the full model arrives.",
+        "preview.onnx 为 {size}（br-11）：在 {split} 上{metric} {score}，下降 {drop} 个百分点"
+        "（{low} 至 {high}）。完整模型到达之前，网页可先用它作答。",
+    ),
+    # log and how to reproduce
+    "log": Text("Log", "日志"),
+    "date": Text("date (UTC)", "日期（UTC）"),
+    "operation": Text("operation", "操作"),
+    "result": Text("result", "结果"),
+    "notes": Text("notes", "备注"),
+    "reproduce": Text("How to reproduce it", "如何复现"),
+    "reproduce_note": Text(
+        "The same input, seed and versions give the same bytes.",
+        "相同的输入、随机种子与版本得到逐字节相同的结果。",
+    ),
+    "files": Text("Files", "文件"),
+    "file": Text("file", "文件"),
+    "on_disk": Text("on disk", "磁盘"),
+    "samples": Text("Samples", "样本"),
+    "split": Text("set", "集合"),
+    "count": Text("samples", "样本数"),
+    "role": Text("role", "用途"),
+    "digest": Text("SHA-256 of the contents", "内容的 SHA-256"),
+    "read_as": Text("How they were read", "读取方式"),
+    "guesses": Text("Guessed", "推测所得"),
+    "cleaning": Text("Cleaning the graph", "图清理"),
+    "machine": Text("Machine", "机器"),
+    "versions": Text("Versions", "版本"),
+    "seed": Text("Seed", "随机种子"),
+    "data": Text("Data", "数据"),
+    "classes": Text("Classes", "类别"),
+    "timings": Text("Where the time went", "耗时"),
+    "footer": Text(
+        "Made by Sprat {version}. This page is one file and needs no network.",
+        "由 Sprat {version} 生成。本页为单个文件，无需联网。",
+    ),
 }
+
+#: Words of the record (metrics, outcomes, roles of the samples).
+WORDS: dict[str, Text] = {
+    "accuracy": Text("accuracy", "准确率"),
+    "agreement": Text("agreement", "一致率"),
+    "cosine": Text("cosine similarity", "余弦相似度"),
+    "chosen": Text("chosen", "选定"),
+    "within budget": Text("within budget", "满足预算"),
+    "over budget": Text("over budget", "超出预算"),
+    "not better": Text("not better", "无改进"),
+    "failed": Text("failed", "失败"),
+    "calibration": Text("calibration", "校准"),
+    "choice": Text("choice", "选择模型"),
+    "calibration and choice": Text("calibration and choice", "校准与选择模型"),
+    "the one last look": Text("the one last look", "最后一次检验"),
+}
+
+
+def printable(text: str) -> str:
+    """Replace control characters, direction overrides and broken surrogates by U+FFFD.
+
+    Names come from models and file systems; what is shown must be what is there.
+    """
+    return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def both(key: str, **values: object) -> Markup:
+    """Return a phrase in both languages; the style sheet shows one of them.
+
+    Args:
+        key: A key of :data:`TEXTS`.
+        **values: What goes into the phrase. A :class:`Text` goes in by language; everything else
+            is escaped.
+
+    Returns:
+        Two ``span`` elements of the classes ``en`` and ``zh``.
+    """
+    return _spans(say(key, "en", **values), say(key, "zh", **values))
+
+
+def say(key: str, language: str, **values: object) -> str:
+    """Return a phrase as plain text in one language, ``en`` or ``zh``."""
+    filled = {
+        name: getattr(value, language) if isinstance(value, Text) else printable(str(value))
+        for name, value in values.items()
+    }
+    phrase: str = getattr(TEXTS[key], language)
+    return phrase.format(**filled).replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def word(name: str) -> Text:
+    """Return a word of the record in both languages; an unknown one (a metric) as it is."""
+    return WORDS.get(name, Text(printable(name), printable(name)))
+
+
+def named(name: str) -> Markup:
+    """Return a word of the record as :func:`both` does."""
+    return _spans(*word(name))
+
+
+def _spans(en: str, zh: str) -> Markup:
+    pattern = '<span class="en" lang="en">{}</span><span class="zh" lang="zh-Hans">{}</span>'
+    return Markup(pattern).format(en, zh)

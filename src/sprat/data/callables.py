@@ -1,0 +1,109 @@
+"""Take samples from the user's own Python function."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sprat.data.archives import MAX_BYTES
+from sprat.data.tensors import LABELS, Part
+from sprat.errors import DataError, OptionError
+
+_SPLITS = ("train", "val", "test")
+
+
+def read_callable(name: str) -> list[Part]:
+    """Take batches from ``package.module:function``.
+
+    The function is called with ``"train"``, ``"val"`` and ``"test"`` if it takes an argument, else
+    once without. It yields batches: a dict of arrays by input name, or a pair of that and labels;
+    nothing for a split that it does not have.
+
+    Args:
+        name: ``package.module:function``; the current folder is importable.
+
+    Returns:
+        The arrays of each split, all in memory.
+
+    Raises:
+        OptionError: It cannot be imported, or is no function.
+        DataError: It fails, yields something else, or more than 4 GiB.
+    """
+    with _importable(Path.cwd()):
+        function, takes_split = _imported(name)
+        if not takes_split:
+            return [Part(_materialized(function, (), name), "", name)]
+        found = [Part(_materialized(function, (split,), name), split, name) for split in _SPLITS]
+    return [part for part in found if part.content]
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let modules of ``folder`` be imported, also late, from within the function."""
+    entry = str(folder)
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        sys.path.remove(entry)
+
+
+def _imported(name: str) -> tuple[Callable[..., Iterable[Any]], bool]:
+    module, _, attribute = name.partition(":")
+    try:
+        function: Callable[..., Iterable[Any]] = getattr(importlib.import_module(module), attribute)
+        parameters = inspect.signature(function).parameters.values()
+    except Exception as error:  # importing runs the user's code
+        raise OptionError(
+            f"cannot be imported as a function ({type(error).__name__}: {error}).",
+            where=name,
+            hint="Give package.module:function, seen from the current folder.",
+        ) from error
+    keyword = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    return function, any(parameter.kind not in keyword for parameter in parameters)
+
+
+def _materialized(
+    function: Callable[..., Iterable[Any]], arguments: tuple[str, ...], name: str
+) -> dict[str, NDArray[Any]]:
+    lists: dict[str, list[NDArray[Any]]] = {}
+    total = 0
+    try:
+        for batch in function(*arguments):
+            rows = _batch(batch, name)
+            if lists and set(rows) != set(lists):
+                raise DataError(
+                    f"yields {sorted(rows)} after {sorted(lists)}; all batches must have the same.",
+                    where=name,
+                )
+            for key, array in rows.items():
+                lists.setdefault(key, []).append(array)
+                total += array.nbytes
+            if total > MAX_BYTES:
+                raise DataError(f"yields more than {MAX_BYTES >> 30} GiB.", where=name)
+        return {key: np.concatenate(arrays) for key, arrays in lists.items()}
+    except DataError:
+        raise
+    except Exception as error:  # the user's own code raises what it likes
+        raise DataError(f"failed ({type(error).__name__}: {error}).", where=name) from error
+
+
+def _batch(batch: Any, name: str) -> dict[str, NDArray[Any]]:
+    is_pair = isinstance(batch, tuple) and len(batch) == 2
+    feeds, labels = batch if is_pair else (batch, None)
+    if not isinstance(feeds, Mapping) or not feeds:
+        raise DataError(
+            f"yields {type(feeds).__name__}; it must yield dicts of arrays by input name, or "
+            "pairs of that and labels.",
+            where=name,
+        )
+    rows = {str(key): np.asarray(value) for key, value in feeds.items()}
+    return rows if labels is None else {**rows, LABELS[0]: np.asarray(labels)}
