@@ -9,8 +9,17 @@ and Alistarh 2022) and OPTQ (Frantar et al. 2022); the rate term from NNCodec / 
 et al. 2019; Becking et al. 2023) and CERWU (Conzelmann and Bamler 2025, arXiv 2505.18758).
 """
 
-from sprat.quantize.rate_distortion.engine import TYPICAL, Point, Prepared, prepare
+from sprat.quantize.rate_distortion.engine import LEAST_BATCHES, TYPICAL, Point, Prepared, prepare
 from sprat.quantize.rate_distortion.pack import Form, pack
 from sprat.quantize.rate_distortion.static import integer_graph
 
-__all__ = ["TYPICAL", "Form", "Point", "Prepared", "integer_graph", "pack", "prepare"]
+__all__ = [
+    "LEAST_BATCHES",
+    "TYPICAL",
+    "Form",
+    "Point",
+    "Prepared",
+    "integer_graph",
+    "pack",
+    "prepare",
+]

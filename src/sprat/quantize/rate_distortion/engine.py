@@ -38,6 +38,8 @@ DAMPING = 0.003
 #: times the columns.
 CAUTIOUS_DAMPING = 0.1
 _DETERMINED = 4
+#: A quarter of the batches is held out, so there must be four.
+LEAST_BATCHES = 4
 #: Layers of more bits a weight than this also try one step per output channel.
 _DENSE = 1.5
 #: What a channel's own step costs on the wire.
@@ -183,8 +185,11 @@ def prepare(
     layers = find_layers(model)
     if not layers:
         raise NoGainError("rate-distortion quantization found no Conv, Gemm or MatMul weights.")
-    if len(samples) < 4:
-        raise OptionError(f"needs at least 4 calibration batches, got {len(samples)}.")
+    if len(samples) < LEAST_BATCHES:
+        raise OptionError(
+            f"needs at least {LEAST_BATCHES} calibration batches, got {len(samples)}.",
+            where="--data",
+        )
     held = samples[3::4]
     fitted = [feeds for i, feeds in enumerate(samples) if i % 4 != 3]
     moments = second_moments(model, layers, fitted, seed=seed, progress=progress)
