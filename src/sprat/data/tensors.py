@@ -139,6 +139,8 @@ def _cast(array: NDArray[Any], tensor: TensorInfo, where: str) -> NDArray[Any]:
     """Bring an array to the input's type if that changes no value."""
     if tensor.dtype == "string" and array.dtype.kind == "U":
         return array.astype(object)
+    if tensor.dtype in _NUMBERS and array.dtype == np.dtype(tensor.dtype):
+        return array
     if tensor.dtype in _NUMBERS and array.dtype.name in _NUMBERS:
         nan = array.dtype.kind == "f"
         with np.errstate(all="ignore"):  # values that do not fit are found below
