@@ -139,7 +139,6 @@ TEXTS: dict[str, Text] = {
     "agreement_with": Text("agreement", "一致率"),
     "time": Text("time ratio", "时间比"),
     "outcome": Text("outcome", "结果"),
-    "note": Text("note", "备注"),
     "outcome_note": Text(
         "A candidate is within the budget if its drop and half a standard error hold it. A point "
         "on the rate-distortion curve must also hold it by the drop that its divergence from the "
