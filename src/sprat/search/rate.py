@@ -288,10 +288,10 @@ def smallest_under(curve: Curve, limit: int, stop: Callable[[], bool]) -> Trial:
     def size(trial: Trial) -> int:
         return trial.record.wire.brotli if trial.record.wire is not None else 1 << 62
 
-    rates = sorted(curve.trials)
-    if not rates:
-        raise NoGainError("the curve has no point, so there is no preview.")
-    rate = rates[-1]
+    weights = sum(math.prod(layer.shape) for layer in find_layers(curve.bench.clean))
+    if not weights:
+        raise NoGainError("rate-distortion quantization found no Conv, Gemm or MatMul weights.")
+    rate = max(curve.trials, default=_rounded(TYPICAL / weights))
     while not stop() and size(curve.trial(rate)) > limit and len(curve.trials) < 3 * _MOST_POINTS:
         rate = _rounded(rate * _STRIDE)
     inside = [r for r in curve.trials if size(curve.trials[r]) <= limit]
