@@ -229,3 +229,13 @@ KEYS = st.sampled_from(
 @given(st.dictionaries(KEYS, JSON | st.dictionaries(KEYS, JSON)))
 def test_any_json_object_is_translated(config: dict[str, Any]) -> None:
     assert set(translate(config)) <= set(DataOptions.model_fields)
+
+
+def test_a_stranger_s_folder_may_not_name_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sprat.toml").write_text('[output]\nmetric = "evil:run"\n')
+    with pytest.raises(OptionError, match="is code"):
+        read_options(tmp_path / "model.onnx", None)
+    monkeypatch.chdir(tmp_path)
+    assert read_options(tmp_path / "model.onnx", None).metric == "evil:run"

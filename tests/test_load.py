@@ -68,7 +68,7 @@ def test_a_checkpoint_is_a_zip_archive(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("data.pkl", b"x")
-    with pytest.raises(ModelFormatError, match="zip archive"):
+    with pytest.raises(ModelFormatError, match="checkpoint"):
         load(path)
 
 
@@ -105,7 +105,7 @@ def test_undefined_doubled_and_circular_values(tmp_path: Path) -> None:
         load(saved(model, tmp_path))
     model = cnn()
     model.graph.node[2].output[0] = "c1"
-    with pytest.raises(ModelFormatError, match="made twice"):
+    with pytest.raises(ModelFormatError, match="there twice"):
         load(saved(model, tmp_path))
     model = cnn()
     model.graph.node[0].input[0] = "r2"

@@ -124,7 +124,15 @@ def _sources(
     places = (p / _TOML for p in (beside, inside, Path()) if p is not None)
     toml = next((p for p in places if p.is_file()), None)
     if toml is not None:
-        yield _from_toml(toml)
+        found = _from_toml(toml)
+        if "metric" in found and toml.resolve().parent != Path.cwd():
+            raise OptionError(
+                "names a metric, which is code: only the current folder's sprat.toml and the "
+                "command line may.",
+                where=str(toml),
+                hint="Remove it there, and give --metric yourself if you trust it.",
+            )
+        yield found
     if given is not None:
         yield given.model_dump(exclude_none=True)
 
