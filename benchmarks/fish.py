@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.measure import Cost, machine, run
 from benchmarks.peers import METHODS
+from sprat.files import sha256_file
 from sprat.workflow.compare import compare
 
 RESULTS = Path(__file__).parent / "results"
@@ -52,6 +53,7 @@ def row(name: str, path: Path, cost: Cost, model: Path, data: Path) -> dict[str,
     print(f"{name}: {wire.brotli:,} bytes, drop {e.drop:+.2f}", flush=True)
     return {
         "name": name,
+        "sha256": sha256_file(path),
         "raw": wire.raw,
         "brotli": wire.brotli,
         "accuracy": e.model,

@@ -36,7 +36,8 @@ def test_without_any_file_nothing_is_known(model: Path) -> None:
     assert read_options(None, None) == DataOptions()
 
 
-def test_a_whole_sprat_toml(model: Path) -> None:
+def test_a_whole_sprat_toml(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(model.parent)  # only there may it name a metric
     toml(
         model.parent,
         """
