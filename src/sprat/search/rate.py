@@ -264,10 +264,17 @@ def _foretold(curve: Curve, evaluation: Evaluation) -> float:
 
 
 def _judged(curve: Curve, trial: Trial, max_drop: float) -> Trial:
-    if trial.record.evaluation is None:
+    evaluation = trial.record.evaluation
+    if evaluation is None:
         return trial
-    outcome = "within budget" if _holds(curve, trial, max_drop) else "over budget"
-    return Trial(trial.record.model_copy(update={"outcome": outcome}), trial.model)
+    if _holds(curve, trial, max_drop):
+        update = {"outcome": "within budget"}
+    else:
+        expected = max(evaluation.drop, _foretold(curve, evaluation))
+        error = standard_error(evaluation)
+        note = f"expected drop {expected:.2f} plus standard error {error:.2f}"
+        update = {"outcome": "over budget", "note": note}
+    return Trial(trial.record.model_copy(update=update), trial.model)
 
 
 def smallest_under(curve: Curve, limit: int, stop: Callable[[], bool]) -> Trial:
