@@ -19,7 +19,8 @@ from sprat.model.session import open_session
 from sprat.model.wire import brotli_bytes
 from sprat.quantize.configs import Static
 from sprat.quantize.rate_distortion import Prepared, integer_graph, pack, prepare
-from sprat.quantize.rate_distortion.engine import expanded, replaced
+from sprat.quantize.rate_distortion.choice import choose, temper
+from sprat.quantize.rate_distortion.engine import expanded, measure, replaced
 from sprat.quantize.rate_distortion.layers import find_layers, weight_of
 from sprat.quantize.rate_distortion.rounding import (
     bit_costs,
@@ -210,7 +211,7 @@ def test_the_same_input_gives_the_same_integers_on_any_number_of_cores(
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("rate", [1e-11, 1e-10, 1e-9])
+@pytest.mark.parametrize("rate", [3e-11, 2e-10, 1e-9])
 def test_estimated_bits_are_near_br_11_on_a_whole_model(rate: float) -> None:
     model = name_nodes(simplify(load(EXAMPLE)).model)
     random = np.random.default_rng(0)
@@ -243,6 +244,29 @@ def test_integers_survive_in_an_integer_graph() -> None:
     ]
     for values in point.integers.values():
         assert any(np.array_equal(values, k) for k in kept)
+
+
+def test_tempering_keeps_the_mean_and_the_order() -> None:
+    ready = prepared(grouped())
+    flat = [part.sensitivity for part in temper(ready, 0.0).parts]
+    assert np.allclose(flat, flat[0])
+    half = [part.sensitivity for part in temper(ready, 0.5).parts]
+    whole = [part.sensitivity for part in ready.parts]
+    assert np.argsort(half).tolist() == np.argsort(whole).tolist()
+    assert np.allclose(np.array(half) ** 2 / flat[0], whole)
+
+
+def test_the_way_that_does_best_as_a_whole_is_chosen() -> None:
+    clean = name_nodes(simplify(grouped()).model)
+    ways = measure(clean, batches(clean), divergence)
+    best = choose(ways)
+
+    def cost(way: Prepared) -> float:
+        point = way.quantize(ways.rate)
+        return ways.look(point) + ways.rate * point.bits
+
+    assert len(ways.prepared) == 2
+    assert cost(best) <= min(cost(way) for way in ways.prepared)
 
 
 def test_nothing_to_quantize_and_too_few_samples() -> None:

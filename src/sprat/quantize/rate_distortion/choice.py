@@ -1,0 +1,100 @@
+"""Choose what single layers cannot tell: how boldly the whole model is rounded.
+
+A layer that is rounded alone hides how errors add up through a network. In compact networks with
+depthwise convolutions they do, and what looks best layer by layer collapses as a whole. Therefore
+whole models are rounded in a few ways and compared at the final output, on held-out samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import onnx
+
+from sprat.model.session import Feeds
+from sprat.progress import Progress, silent
+from sprat.quantize.rate_distortion.engine import Divergence, Part, Prepared, Ways, measure
+
+#: Divergence at which ways are compared: about where a budget of one point ends.
+_USUAL = 0.03
+_STRIDE = 4.0
+_MOST_STRIDES = 4
+#: Powers of the measured sensitivities: 1 trusts them, less draws them to their mean.
+_TRUST = (1.0, 0.5)
+
+
+def prepare(
+    model: onnx.ModelProto,
+    samples: Sequence[Feeds],
+    divergence: Divergence,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Prepared:
+    """Measure a model's layers and choose how boldly it is rounded.
+
+    Args:
+        model: Clean, BatchNorm folded, nodes named.
+        samples: Calibration batches, a few hundred samples in all.
+        divergence: Compares outputs with the reference's.
+        seed: Chooses positions.
+        progress: Told how far the work is.
+
+    Returns:
+        The measured model.
+
+    Raises:
+        NoGainError: The model has no layer that can be quantized so.
+        OptionError: There are too few samples.
+    """
+    return choose(measure(model, samples, divergence, seed=seed, progress=progress))
+
+
+def choose(ways: Ways) -> Prepared:
+    """Choose among the ways, each with full and with tempered sensitivities.
+
+    The rate is lowered until the first way does not collapse; there the least divergence plus
+    price of the bits wins, the Lagrangian of rate-distortion theory.
+
+    Args:
+        ways: From :func:`sprat.quantize.rate_distortion.engine.measure`.
+
+    Returns:
+        The best way.
+    """
+    rate, first = ways.rate, ways.prepared[0]
+    for _ in range(_MOST_STRIDES):
+        if ways.look(first.quantize(rate)) <= _USUAL:
+            break
+        rate /= _STRIDE
+
+    def cost(way: Prepared) -> float:
+        point = way.quantize(rate)
+        return ways.look(point) + rate * point.bits
+
+    return min(_tempered(ways.prepared), key=cost)
+
+
+def _tempered(ways: Sequence[Prepared]) -> Iterator[Prepared]:
+    for way in ways:
+        for trust in _TRUST:
+            yield temper(way, trust)
+
+
+def temper(prepared: Prepared, trust: float) -> Prepared:
+    """Draw the layers' sensitivities towards their geometric mean over the weights.
+
+    Args:
+        prepared: Measured layers.
+        trust: 1 keeps them, 0 makes them equal.
+    """
+    total = sum(part.weights.size for part in prepared.parts)
+    mean = sum(part.weights.size * math.log(part.sensitivity) for part in prepared.parts) / total
+
+    def one(part: Part) -> Part:
+        level = mean + trust * (math.log(part.sensitivity) - mean)
+        return replace(part, sensitivity=math.exp(level))
+
+    return replace(prepared, parts=tuple(one(part) for part in prepared.parts))
