@@ -1,6 +1,7 @@
 """Rate-distortion rounding: its laws, and the file that comes out."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from sprat.model.session import open_session
 from sprat.model.wire import brotli_bytes
 from sprat.quantize.configs import Static
 from sprat.quantize.rate_distortion import Prepared, integer_graph, pack, prepare
-from sprat.quantize.rate_distortion.choice import choose, temper
+from sprat.quantize.rate_distortion.choice import choose, cost, temper
 from sprat.quantize.rate_distortion.engine import expanded, measure, replaced
 from sprat.quantize.rate_distortion.layers import find_layers, weight_of
 from sprat.quantize.rate_distortion.rounding import (
@@ -260,13 +261,9 @@ def test_the_way_that_does_best_as_a_whole_is_chosen() -> None:
     clean = name_nodes(simplify(grouped()).model)
     ways = measure(clean, batches(clean), divergence)
     best = choose(ways)
-
-    def cost(way: Prepared) -> float:
-        point = way.quantize(ways.rate)
-        return ways.look(point) + ways.rate * point.bits
-
     assert len(ways.prepared) == 2
-    assert cost(best) <= min(cost(way) for way in ways.prepared)
+    assert cost(ways, best, ways.rate) <= min(cost(ways, w, ways.rate) for w in ways.prepared)
+    assert choose(replace(ways, prepared=ways.prepared[:1])) is ways.prepared[0]
 
 
 def test_nothing_to_quantize_and_too_few_samples() -> None:

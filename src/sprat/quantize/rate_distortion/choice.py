@@ -21,6 +21,7 @@ from sprat.quantize.rate_distortion.engine import Divergence, Part, Prepared, Wa
 _USUAL = 0.03
 _STRIDE = 4.0
 _MOST_STRIDES = 4
+_RATES = (1.0, 0.5, 0.25)
 #: Powers of the measured sensitivities: 1 trusts them, less draws them to their mean.
 _TRUST = (1.0, 0.5)
 
@@ -55,8 +56,9 @@ def prepare(
 def choose(ways: Ways) -> Prepared:
     """Choose among the ways, each with full and with tempered sensitivities.
 
-    The rate is lowered until the first way does not collapse; there the least divergence plus
-    price of the bits wins, the Lagrangian of rate-distortion theory.
+    The rate is lowered until the first way does not collapse. There and at two lower rates (one
+    point is noisy) the least divergence plus price of the bits wins, the Lagrangian of
+    rate-distortion theory. A large model is measured in one way only and keeps it.
 
     Args:
         ways: From :func:`sprat.quantize.rate_distortion.engine.measure`.
@@ -64,17 +66,27 @@ def choose(ways: Ways) -> Prepared:
     Returns:
         The best way.
     """
-    rate, first = ways.rate, ways.prepared[0]
+    first = ways.prepared[0]
+    if len(ways.prepared) == 1:
+        return first
+    rate = ways.rate
     for _ in range(_MOST_STRIDES):
         if ways.look(first.quantize(rate)) <= _USUAL:
             break
         rate /= _STRIDE
+    return min(_tempered(ways.prepared), key=lambda way: cost(ways, way, rate))
 
-    def cost(way: Prepared) -> float:
-        point = way.quantize(rate)
-        return ways.look(point) + rate * point.bits
 
-    return min(_tempered(ways.prepared), key=cost)
+def cost(ways: Ways, way: Prepared, rate: float) -> float:
+    """Return bits plus divergence in units of a bit's price, summed over a few rates.
+
+    Args:
+        ways: Looks at points.
+        way: One of them.
+        rate: The largest of the rates.
+    """
+    points = [way.quantize(rate * share) for share in _RATES]
+    return sum(point.bits + ways.look(point) / point.rate for point in points)
 
 
 def _tempered(ways: Sequence[Prepared]) -> Iterator[Prepared]:
