@@ -187,7 +187,7 @@ def test_batches_cover_the_set_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda p: p / "nowhere", DataNotFoundError, "no such folder"),
+        (lambda p: p / "nowhere", DataNotFoundError, "no such data"),
         (lambda p: p, DataNotFoundError, "no image"),
         (lambda p: picture(p / "only" / "a.png", 1).parents[1], DataError, "one class only"),
         (lambda p: picture(p / "a.png", 1), DataNotFoundError, "neither a folder"),
@@ -262,7 +262,7 @@ def test_npz(tmp_path: Path) -> None:
     assert np.array_equal(data.val.batch([0, 1])["x"], x[:2])
     assert data.classes == ("0", "1", "2")
     np.savez(path, wrong=x)
-    with pytest.raises(ShapeMismatchError, match="no array 'x'"):
+    with pytest.raises(DataError):
         opened(path, VECTOR)
     np.savez(path, x=x[:, :3])
     with pytest.raises(ShapeMismatchError, match="shape"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sprat.graph.simplify import simplify
     from sprat.model.inspect import inspect
     from sprat.model.load import load, save
-    from sprat.quantize.configs import Dynamic, Float16, Static, Weights
+    from sprat.quantize.configs import Dynamic, Float16, RateDistortion, Static, Weights
     from sprat.quantize.quantize import quantize
     from sprat.record.history import read as history
     from sprat.workflow.compare import compare
@@ -33,6 +33,7 @@ __all__ = [
     "DataOptions",
     "Dynamic",
     "Float16",
+    "RateDistortion",
     "SpratError",
     "Static",
     "Weights",
@@ -53,6 +54,7 @@ _HOMES = {
     "DataOptions": "sprat.data.options:DataOptions",
     "Dynamic": "sprat.quantize.configs:Dynamic",
     "Float16": "sprat.quantize.configs:Float16",
+    "RateDistortion": "sprat.quantize.configs:RateDistortion",
     "SpratError": "sprat.errors:SpratError",
     "Static": "sprat.quantize.configs:Static",
     "Weights": "sprat.quantize.configs:Weights",

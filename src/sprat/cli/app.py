@@ -1,11 +1,12 @@
 """The commands, and how each error becomes an exit code.
 
 Exit codes: 0 all is well; 1 the answer is no (a bar is missed, nothing smaller was found);
-2 something given is wrong; 130 interrupted.
+2 something given is wrong; 70 a fault of ours; 130 interrupted.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -66,6 +67,17 @@ def main() -> None:
     except SpratError as error:
         complain(error)
         sys.exit(error.exit_code)
+    except Exception as error:  # a fault of ours: one message, and how to see more
+        if os.environ.get("SPRAT_DEBUG"):
+            raise
+        kind = type(error).__name__
+        complain(
+            SpratError(
+                f"an unexpected {kind}: {error}",
+                hint="This is a fault in Sprat: please report it with what SPRAT_DEBUG=1 prints.",
+            )
+        )
+        sys.exit(70)
     except Interrupted:
         err.print("Interrupted. Nothing is half-written; the same command goes on.")
         sys.exit(130)

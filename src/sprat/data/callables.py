@@ -39,9 +39,8 @@ def read_callable(name: str) -> list[Part]:
     """
     with _importable(Path.cwd()):
         function, takes_split = _imported(name)
-        if not takes_split:
-            return [Part(_materialized(function, (), name), "", name)]
-        found = [Part(_materialized(function, (split,), name), split, name) for split in _SPLITS]
+        calls = [((split,), split) for split in _SPLITS] if takes_split else [((), "")]
+        found = [Part(_materialized(function, given, name), split, name) for given, split in calls]
     return [part for part in found if part.content]
 
 

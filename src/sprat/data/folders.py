@@ -125,7 +125,7 @@ class _Walk:
             links = [f for f in kept if Path(place, f).is_symlink()]
             self._passed["linked folders"] += len(links)
             folders[:] = [f for f in kept if f not in links]
-            paths = (Path(place, name) for name in names)
+            paths = (Path(place, name) for name in sorted(names))
             found += [self._entry(path, root) for path in paths if self._is_image(path)]
             self._count += len(names)
             if self._count > MAX_FILES:

@@ -147,9 +147,10 @@ def row_digests(arrays: dict[str, NDArray[Any]]) -> list[str]:
     count = len(next(iter(arrays.values())))
     states = [hashlib.sha256() for _ in range(count)]
     for name in sorted(arrays):
-        for state, row in zip(states, arrays[name], strict=True):
-            text = row.dtype == object
-            content = repr(row.tolist()).encode() if text else np.ascontiguousarray(row).tobytes()
+        array = np.ascontiguousarray(arrays[name])
+        for i, state in enumerate(states):
+            row = array[i : i + 1]
+            content = repr(row.tolist()).encode() if row.dtype == object else row.tobytes()
             state.update(f"{name}\0{row.dtype}{row.shape}\0".encode() + content)
     return [state.hexdigest() for state in states]
 

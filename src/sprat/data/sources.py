@@ -169,13 +169,6 @@ def _data(
     preprocess: Preprocess | None,
     notes: tuple[str, ...],
 ) -> Data:
-    if "val" not in sets:
-        count = sum(len(s.samples) for s in sets.values())
-        raise DataNotFoundError(
-            f"has {count} samples, too few to choose and to verify.",
-            where=source,
-            hint="Give at least a few dozen.",
-        )
     return Data(
         source,
         kind,

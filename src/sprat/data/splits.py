@@ -53,13 +53,15 @@ def split_rows(
     val, test             as given
     ====================  ==========================================================
 
+    Where so few samples are given that a cut comes out empty, ``val`` has them all.
+
     Args:
         given: Samples by split name; the name ``""`` holds samples without a split, and is then
             the only one.
 
     Returns:
-        Samples by split (``train`` may be missing; empty splits are left out), and in words what
-        was cut and which samples are in two of the given splits.
+        Samples by split (``val`` is there if there is any sample; empty splits are left out), and
+        in words what was cut and which samples are in two of the given splits.
     """
     parts = {name: list(rows) for name, rows in given.items() if rows}
     notes = _leaks(parts)
@@ -80,7 +82,12 @@ def split_rows(
     if "test" not in parts and "val" in parts:
         parts["val"], parts["test"] = _cut(parts["val"], 0, VAL_SHARE)
         notes.append(f"test is cut from val: {1 - VAL_SHARE:.0%}, by content hash")
-    return {name: rows for name, rows in parts.items() if rows}, tuple(notes)
+    parts = {name: rows for name, rows in parts.items() if rows}
+    if parts and not {"val", "test"} <= set(parts):
+        if "val" not in parts:
+            parts["val"] = parts.pop("train" if "train" in parts else "test")
+        notes.append("WARNING: too few samples to split: the same ones choose and verify")
+    return parts, tuple(notes)
 
 
 def limited(samples: Sequence[Sample], limit: int | None) -> list[Sample]:

@@ -21,6 +21,11 @@ from sprat.model.inspect import TensorInfo
 LABELS = ("label", "labels")
 SPLIT = "split"
 _MAX_ROWS = 2_000_000
+#: Types that ONNX Runtime takes from numpy.
+_NUMBERS = frozenset(
+    {"bool", "float16", "float32", "float64"}
+    | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+)
 
 
 @dataclass(frozen=True)
@@ -103,18 +108,19 @@ def join(
 
 
 def _count(part: Part, inputs: Sequence[TensorInfo]) -> int:
-    shapes = [part.content[t.name].shape for t in inputs if t.name in part.content]
+    for tensor in inputs:
+        if tensor.name not in part.content:
+            raise ShapeMismatchError(
+                f"has no array {tensor.name!r}; it has {', '.join(part.content) or 'nothing'}.",
+                where=part.where,
+                hint="Name the arrays by the model's inputs.",
+            )
+    shapes = [part.content[t.name].shape for t in inputs]
     return shapes[0][0] if shapes and shapes[0] else 0
 
 
 def _fitting(part: Part, tensor: TensorInfo, count: int) -> NDArray[Any]:
-    array = part.content.get(tensor.name)
-    if array is None:
-        raise ShapeMismatchError(
-            f"has no array {tensor.name!r}; it has {', '.join(part.content) or 'nothing'}.",
-            where=part.where,
-            hint="Name the arrays by the model's inputs.",
-        )
+    array = part.content[tensor.name]
     fits = array.ndim == len(tensor.shape) and array.ndim > 0 and len(array) == count
     wanted = tensor.shape[1:]
     if not fits or any(
@@ -133,23 +139,24 @@ def _cast(array: NDArray[Any], tensor: TensorInfo, where: str) -> NDArray[Any]:
     """Bring an array to the input's type if that changes no value."""
     if tensor.dtype == "string" and array.dtype.kind == "U":
         return array.astype(object)
-    try:
-        wanted = np.dtype(tensor.dtype)
+    if tensor.dtype in _NUMBERS and array.dtype == np.dtype(tensor.dtype):
+        return array
+    if tensor.dtype in _NUMBERS and array.dtype.name in _NUMBERS:
+        nan = array.dtype.kind == "f"
         with np.errstate(all="ignore"):  # values that do not fit are found below
-            cast = array.astype(wanted, copy=False)
-            same = cast is array or np.array_equal(
-                cast.astype(array.dtype), array, equal_nan=array.dtype.kind == "f"
-            )
-    except (TypeError, ValueError):
-        same = False
-    if not same or array.dtype.kind not in "biuf":
-        raise ShapeMismatchError(
-            f"{tensor.name!r} is {array.dtype}, which does not become the input's {tensor.dtype} "
-            "without loss.",
-            where=where,
-            hint=f"Save it as {tensor.dtype}.",
-        )
-    return cast
+            cast = array.astype(tensor.dtype, copy=False)
+            back = cast.astype(array.dtype, copy=False)
+        # Both: a wrapped integer comes back whole, a rounded one may compare equal as a float.
+        if np.array_equal(back, array, equal_nan=nan) and np.array_equal(
+            cast, array, equal_nan=nan
+        ):
+            return cast
+    raise ShapeMismatchError(
+        f"{tensor.name!r} is {array.dtype}, which does not become the input's {tensor.dtype} "
+        "without loss.",
+        where=where,
+        hint=f"Save it as {tensor.dtype}.",
+    )
 
 
 def _concatenated(arrays: list[NDArray[Any]], tensor: TensorInfo) -> NDArray[Any]:

@@ -1,6 +1,8 @@
-"""Names and sizes of a model's parts."""
+"""Names, sizes and parts of a model."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 import onnx
 
@@ -34,3 +36,46 @@ def initializer_bytes(model: onnx.ModelProto) -> dict[str, int]:
 def printable(text: str) -> str:
     """Return a stranger's text without characters that could move a cursor."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def shown(text: str) -> str:
+    """Return a stranger's name for an error message: quoted, printable, at most 80 characters."""
+    return repr(printable(text if len(text) <= 80 else f"{text[:79]}…"))
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Yield the graphs that a node holds: the bodies of If, Loop and Scan."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def all_nodes(nodes: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes of a graph or function, those of subgraphs behind their holder."""
+    for node in nodes.node:
+        yield node
+        for inner in subgraphs(node):
+            yield from all_nodes(inner)
+
+
+def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor of a model: initializers and attributes, subgraphs and functions too."""
+    yield from _tensors(model.graph)
+    for function in model.functions:
+        yield from _node_tensors(function.node)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    yield from _node_tensors(graph.node)
+
+
+def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+        for inner in subgraphs(node):
+            yield from _tensors(inner)

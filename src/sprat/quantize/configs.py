@@ -57,13 +57,27 @@ class Float16:
     exclude: tuple[str, ...] = ()
 
 
-Config = Dynamic | Static | Weights | Float16
+@dataclass(frozen=True)
+class RateDistortion:
+    """Weights as few distinct integers, rounded so that the output stays (data needed).
+
+    Attributes:
+        bits_per_weight: Order-0 entropy of the integers, over all quantized weights.
+    """
+
+    bits_per_weight: float = 2.0
+
+
+#: Strategies that can leave single layers in float.
+Layerwise = Dynamic | Static | Weights | Float16
+Config = Layerwise | RateDistortion
 
 METHODS: dict[str, type[Config]] = {
     "dynamic": Dynamic,
     "static": Static,
     "weights": Weights,
     "float16": Float16,
+    "rate-distortion": RateDistortion,
 }
 
 

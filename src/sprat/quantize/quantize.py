@@ -10,7 +10,7 @@ from sprat.errors import NoGainError
 from sprat.model.session import Feeds, open_session
 from sprat.progress import Progress, silent
 from sprat.quantize import ort
-from sprat.quantize.configs import Config, Dynamic, Float16, Static
+from sprat.quantize.configs import Config, Dynamic, Float16, RateDistortion, Static
 from sprat.quantize.weights import quantize_weights
 
 
@@ -27,7 +27,7 @@ def quantize(
     Args:
         model: The model; clean it first (:func:`sprat.simplify`).
         config: The strategy and its options.
-        samples: Calibration batches; only ``Static`` needs them.
+        samples: Calibration batches; ``Static`` and ``RateDistortion`` need them.
         ranges: Activation ranges from an earlier calibration; saves calibrating again.
         progress: Told how far calibration is.
 
@@ -65,6 +65,11 @@ def _apply(
     if isinstance(config, Static):
         found = ranges or ort.calibrate(model, samples, config.calibration, progress)
         return ort.quantize_static(model, config, found)
+    if isinstance(config, RateDistortion):
+        from sprat.quantize.rate_distortion import at_bits, pack, prepare
+
+        ready = prepare(model, samples, progress=progress)
+        return pack(model, at_bits(ready, config.bits_per_weight, progress), "int8")
     if isinstance(config, Float16):
         return ort.convert_float16(model, config)
     return quantize_weights(model, config)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from sprat.report.labels import Box, place, text_width
 from sprat.report.plane import ACCENT, FONT_SIZE, INK, PEER, Plane
+
+Align = Literal["left", "right"]
 
 #: Names of points that lie closer than this, in pixels, become one on a narrow chart.
 _TOGETHER = 9.0
@@ -113,14 +115,17 @@ def names(
     if plane.shape.narrow:
         wanted = _merged(wanted, plane)
     boxes = _boxes(wanted, every, plane, obstacles)
-    texts, leaders = [], []
+    texts: dict[Align, list[dict[str, Any]]] = {"left": [], "right": []}
+    leaders = []
     for point, box in zip(wanted, boxes, strict=True):
         if box is None:
             continue
         left, top = plane.pixel(point.x, point.y)
         middle = (box.top + box.bottom) / 2
-        at_x, at_y = plane.point(box.left, middle)
-        texts.append({"x": at_x, "y": at_y, "label": point.label})
+        # The width is an estimate: what stands left of its point ends there, however long it is.
+        align: Align = "right" if box.right <= left else "left"
+        at_x, at_y = plane.point(box.right if align == "right" else box.left, middle)
+        texts[align].append({"x": at_x, "y": at_y, "label": point.label})
         if abs(middle - top) > 1:
             near = min(max(left, box.left), box.right)
             end_x, end_y = plane.point(near, middle + math.copysign(6, top - middle))
@@ -129,12 +134,12 @@ def names(
     if leaders:
         thin = data(leaders).mark_rule(color=PEER, strokeWidth=1)
         layers.append(thin.encode(x=x, y=y, x2=alt.X2("x2:Q"), y2=alt.Y2("y2:Q")))
-    return [*layers, text(texts, x, y)] if texts else layers
+    return [*layers, *(text(rows, x, y, align) for align, rows in texts.items() if rows)]
 
 
-def text(rows: Sequence[dict[str, Any]], x: Any, y: Any) -> Any:
-    """Return the layer that writes ``label`` to the right of ``x``, ``y``."""
-    mark = data(rows).mark_text(align="left", baseline="middle", color=INK, fontSize=FONT_SIZE)
+def text(rows: Sequence[dict[str, Any]], x: Any, y: Any, align: Align = "left") -> Any:
+    """Return the layer that writes ``label`` from ``x``, ``y`` on, or up to it."""
+    mark = data(rows).mark_text(align=align, baseline="middle", color=INK, fontSize=FONT_SIZE)
     return mark.encode(x=x, y=y, text="label:N")
 
 

@@ -139,7 +139,6 @@ TEXTS: dict[str, Text] = {
     "agreement_with": Text("agreement", "一致率"),
     "time": Text("time ratio", "时间比"),
     "outcome": Text("outcome", "结果"),
-    "note": Text("note", "备注"),
     "outcome_note": Text(
         "A candidate is within the budget if its drop and half a standard error hold it. A point "
         "on the rate-distortion curve must also hold it by the drop that its divergence from the "
@@ -176,8 +175,10 @@ TEXTS: dict[str, Text] = {
     "bits_chart": Text("Bits per weight against sensitivity", "每权重比特数与敏感度"),
     "bits_note": Text(
         "One circle a layer, its area by its weights. Sensitivity is the divergence of the final "
-        "output when this layer alone is quantized: what hurts more is given more bits.",
-        "每个圆是一层，面积对应权重数量。敏感度指仅量化该层时最终输出的散度：影响越大的层分到的比特越多。",
+        "output when this layer alone is quantized: what hurts more, weight for weight, is given "
+        "more bits.",
+        "每个圆是一层，面积对应权重数量。敏感度指仅量化该层时最终输出的散度：平均到每个权重，"
+        "影响越大的层分到的比特越多。",
     ),
     "bits_desc": Text(
         "{count} layers by sensitivity and by bits per weight. The table of layers has the "
@@ -213,7 +214,7 @@ TEXTS: dict[str, Text] = {
     "role": Text("role", "用途"),
     "digest": Text("SHA-256 of the contents", "内容的 SHA-256"),
     "read_as": Text("How they were read", "读取方式"),
-    "guesses": Text("Guessed", "推测所得"),
+    "guesses": Text("How the data was understood", "对数据的理解"),
     "cleaning": Text("Cleaning the graph", "图清理"),
     "machine": Text("Machine", "机器"),
     "versions": Text("Versions", "版本"),

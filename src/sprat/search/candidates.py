@@ -18,7 +18,7 @@ from sprat.files import sha256
 from sprat.model.session import Feeds
 from sprat.model.wire import WireBytes, wire_bytes
 from sprat.progress import Progress, silent
-from sprat.quantize.configs import Config, Dynamic, Float16, Static, Weights, describe
+from sprat.quantize.configs import Config, Dynamic, Float16, Layerwise, Static, Weights, describe
 from sprat.quantize.ort import calibrate
 from sprat.quantize.quantize import quantize
 from sprat.record.schema import CandidateRecord
@@ -26,7 +26,7 @@ from sprat.search.budget import holds
 from sprat.search.store import Store
 
 #: What is proposed for every model, by name.
-PROPOSALS: dict[str, Config] = {
+PROPOSALS: dict[str, Layerwise] = {
     "float16": Float16(),
     "weights-int8": Weights(),
     "dynamic": Dynamic(),
@@ -197,7 +197,7 @@ def count_weights(model: onnx.ModelProto) -> int:
     )
 
 
-def proposals(model: onnx.ModelProto) -> Iterator[tuple[str, Config]]:
+def proposals(model: onnx.ModelProto) -> Iterator[tuple[str, Layerwise]]:
     """Yield the proposals that can do something for a model, cheapest first."""
     kinds = {node.op_type for node in model.graph.node}
     integer = kinds & {"Conv", "MatMul", "Gemm", "LSTM", "GRU", "Gather", "ConvTranspose"}

@@ -18,6 +18,7 @@ from sprat.model.wire import brotli_bytes
 from sprat.parallel import ordered_map
 from sprat.quantize.configs import Static, describe
 from sprat.quantize.rate_distortion import (
+    LEAST_BATCHES,
     TYPICAL,
     Form,
     Point,
@@ -34,6 +35,7 @@ METHOD = "rate-distortion"
 STATIC_METHOD = "rate-distortion-static"
 #: Calibration samples for the second moments.
 SAMPLES = 256
+_LEAST_BATCHES = 8
 #: The walk ends when the bracket around the budget is this narrow.
 _NARROW = 1.2
 #: Standard errors between a point's expected drop and the budget. The walk ends at the budget, so
@@ -143,12 +145,23 @@ def smallest_form(model: onnx.ModelProto, point: Point) -> Form:
     return min(zip(ordered_map(size, forms), forms, strict=True))[1]
 
 
-def calibration_batches(dataset: Dataset, size: int, count: int = SAMPLES) -> list[Feeds]:
-    """Return evenly spread samples in batches that the model takes."""
+def calibration_batches(
+    dataset: Dataset, size: int, *, fixed: bool, count: int = SAMPLES
+) -> list[Feeds]:
+    """Return evenly spread samples in batches that the model takes.
+
+    Args:
+        dataset: The calibration samples.
+        size: Samples in one run.
+        fixed: The model takes no other number; otherwise small sets come in smaller batches.
+        count: At most so many samples.
+    """
     total = len(dataset.samples)
-    chosen = sorted({i * total // count for i in range(min(count, total))})
-    whole = len(chosen) // size * size
-    return [dataset.batch(chosen[i : i + size]) for i in range(0, whole, size)]
+    taken = min(count, total)
+    chosen = [i * total // taken for i in range(taken)]
+    each = size if fixed else max(1, min(size, taken // _LEAST_BATCHES))
+    whole = taken // each * each
+    return [dataset.batch(chosen[i : i + each]) for i in range(0, whole, each)]
 
 
 def walk(curve: Curve, max_drop: float, stop: Callable[[], bool]) -> list[Trial]:
@@ -168,7 +181,8 @@ def walk(curve: Curve, max_drop: float, stop: Callable[[], bool]) -> list[Trial]
         The trials, in the order of their making, with outcomes by the same judgement.
     """
     weights = sum(math.prod(layer.shape) for layer in find_layers(curve.bench.clean))
-    rate: float | None = _rounded(TYPICAL / weights) if weights else None
+    enough = len(curve.samples) >= LEAST_BATCHES
+    rate: float | None = _rounded(TYPICAL / weights) if weights and enough else None
     while rate is not None and not stop() and len(curve.trials) < _MOST_POINTS:
         if curve.trial(rate).record.evaluation is None:
             break
@@ -274,10 +288,10 @@ def smallest_under(curve: Curve, limit: int, stop: Callable[[], bool]) -> Trial:
     def size(trial: Trial) -> int:
         return trial.record.wire.brotli if trial.record.wire is not None else 1 << 62
 
-    rates = sorted(curve.trials)
-    if not rates:
-        raise NoGainError("the curve has no point, so there is no preview.")
-    rate = rates[-1]
+    weights = sum(math.prod(layer.shape) for layer in find_layers(curve.bench.clean))
+    if not weights:
+        raise NoGainError("rate-distortion quantization found no Conv, Gemm or MatMul weights.")
+    rate = max(curve.trials, default=_rounded(TYPICAL / weights))
     while not stop() and size(curve.trial(rate)) > limit and len(curve.trials) < 3 * _MOST_POINTS:
         rate = _rounded(rate * _STRIDE)
     inside = [r for r in curve.trials if size(curve.trials[r]) <= limit]

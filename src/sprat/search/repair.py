@@ -10,7 +10,7 @@ import numpy as np
 from sprat.data.dataset import Dataset
 from sprat.errors import SpratError
 from sprat.evaluate.evaluate import Reference, reference_on
-from sprat.quantize.configs import Config, Float16, Weights
+from sprat.quantize.configs import Float16, Layerwise, Weights
 from sprat.quantize.quantize import quantize
 from sprat.quantize.weights import weight_axes
 from sprat.search.candidates import Bench, Trial
@@ -21,7 +21,7 @@ _HEAVY = {"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "Gather"}
 
 
 def repair(
-    bench: Bench, name: str, config: Config, stop: Callable[[], bool] = lambda: False
+    bench: Bench, name: str, config: Layerwise, stop: Callable[[], bool] = lambda: False
 ) -> list[Trial]:
     """Find which layers cost most, one at a time, and give them back precision until it holds.
 
@@ -60,7 +60,7 @@ def repair(
 
 
 def sensitivities(
-    bench: Bench, config: Config, stop: Callable[[], bool] = lambda: False
+    bench: Bench, config: Layerwise, stop: Callable[[], bool] = lambda: False
 ) -> Sequence[tuple[str, float]]:
     """Measure what quantizing each layer alone costs at the model's output.
 
@@ -92,7 +92,7 @@ def sensitivities(
     return sorted(costs, key=lambda pair: (-pair[1], pair[0]))
 
 
-def _cost(bench: Bench, small: Reference, alone: Config) -> float | None:
+def _cost(bench: Bench, small: Reference, alone: Layerwise) -> float | None:
     key = {"sensitivity": repr(alone), "split": small.dataset.digest}
 
     def measure() -> float:
@@ -110,7 +110,7 @@ def _stride(count: int) -> int:
     return max(1, count // _SAMPLES)
 
 
-def _layers(bench: Bench, config: Config) -> list[str]:
+def _layers(bench: Bench, config: Layerwise) -> list[str]:
     if isinstance(config, Weights):
         return list(weight_axes(bench.clean))[:_MAX_LAYERS]
     nodes = [

@@ -42,7 +42,7 @@ from sprat.search.candidates import Bench, Trial, proposals
 from sprat.search.rate import Curve, calibration_batches, smallest_under, walk, walk_fast
 from sprat.search.repair import repair
 from sprat.search.store import Store
-from sprat.workflow.setting import Setting, open_setting
+from sprat.workflow.setting import Setting, is_fixed, open_setting
 
 _LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxslim", "brotli", "numba", "pillow")
 #: The original is evaluated, cleaned and compressed before the search; the last look and the
@@ -204,7 +204,9 @@ def optimize(
 
 
 def _curve(bench: Bench, setting: Setting) -> Curve:
-    batches = calibration_batches(setting.data.calibration, bench.reference.size)
+    batches = calibration_batches(
+        setting.data.calibration, bench.reference.size, fixed=is_fixed(setting.model)
+    )
     return Curve(bench, batches)
 
 

@@ -58,7 +58,8 @@ class Setting:
         """Return evenly spread calibration samples, each a batch of the model's own size."""
         source = self.data.calibration
         total = len(source.samples)
-        chosen = sorted({i * total // count for i in range(min(count, total))})
+        taken = min(count, total)
+        chosen = [i * total // taken for i in range(taken)]
         fixed = self.reference.size if is_fixed(self.model) else 1
         if fixed == 1:
             return [source.batch([i]) for i in chosen]

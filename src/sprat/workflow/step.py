@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,22 +12,27 @@ import onnx
 
 from sprat.data.noise import Noise
 from sprat.data.options import DataOptions
-from sprat.errors import OptionError
+from sprat.errors import NoGainError, OptionError
 from sprat.evaluate.evaluate import batch_size, predict_all, reference_on
 from sprat.evaluate.reading import guess_reading
 from sprat.evaluate.speed import measure_speed
 from sprat.graph.simplify import Simplified, simplify
 from sprat.model.inspect import tensor_infos
 from sprat.model.load import load, save, total_bytes
+from sprat.model.nodes import name_nodes
 from sprat.model.session import Feeds
 from sprat.model.wire import wire_bytes
 from sprat.progress import Progress, silent
-from sprat.quantize.configs import METHODS, Calibration, Config, Float16, Static
+from sprat.quantize.configs import METHODS, Calibration, Config, Float16, RateDistortion, Static
 from sprat.quantize.quantize import quantize
+from sprat.quantize.rate_distortion import at_bits, pack
 from sprat.record.history import append
 from sprat.record.schema import LogEntry
+from sprat.search.candidates import Bench
+from sprat.search.rate import Curve, calibration_batches, smallest_under, walk
+from sprat.search.store import Store
 from sprat.workflow.compare import Comparison, compare_in
-from sprat.workflow.setting import open_setting
+from sprat.workflow.setting import Setting, is_fixed, open_setting
 
 _NOISE = 16
 
@@ -56,6 +62,35 @@ def simplify_file(
     return found
 
 
+@dataclass(frozen=True)
+class Target:
+    """What ``rate-distortion`` aims at: exactly one of the three.
+
+    Attributes:
+        bits_per_weight: Order-0 entropy of a weight.
+        max_drop: The fewest bytes within so many points on ``val``.
+        max_bytes: The least divergence under so many br-11 bytes.
+    """
+
+    bits_per_weight: float | None = None
+    max_drop: float | None = None
+    max_bytes: int | None = None
+
+    def check(self) -> None:
+        """Refuse none or several.
+
+        Raises:
+            OptionError: Not exactly one is given.
+        """
+        given = [v for v in (self.bits_per_weight, self.max_drop, self.max_bytes) if v is not None]
+        if len(given) != 1:
+            raise OptionError(
+                "rate-distortion needs exactly one of --bits-per-weight, --max-drop and "
+                f"--max-bytes, got {len(given)}.",
+                where="--method rate-distortion",
+            )
+
+
 def quantize_file(
     model: Path,
     out: Path,
@@ -64,6 +99,7 @@ def quantize_file(
     data: str | Path | None = None,
     calibration: Calibration = "minmax",
     exclude: tuple[str, ...] = (),
+    target: Target | None = None,
     options: DataOptions | None = None,
     seed: int = 0,
     limit: int | None = None,
@@ -79,6 +115,7 @@ def quantize_file(
             random inputs, and ``static`` is refused.
         calibration: How ``static`` finds activation ranges.
         exclude: Nodes (for ``weights``: initializers) that stay float.
+        target: What ``rate-distortion`` aims at.
         options: Preprocessing and output options.
         seed: Seed of every choice that needs one.
         limit: At most so many samples of each split.
@@ -93,9 +130,12 @@ def quantize_file(
         OutputError: The result cannot be written.
     """
     config = _config(method, calibration, exclude)
-    if isinstance(config, Static) and data is None:
+    aim = target or Target()
+    if isinstance(config, RateDistortion):
+        aim.check()
+    if isinstance(config, Static | RateDistortion) and data is None:
         raise OptionError(
-            "static quantization needs real calibration samples; noise destroys the model.",
+            f"{method} quantization needs real samples; noise destroys the model.",
             where="--data",
         )
     if data is None:
@@ -105,8 +145,12 @@ def quantize_file(
     else:
         setting = open_setting(model, data, options, limit=limit, progress=progress)
         samples = setting.calibration()
-        ready = _ready(setting.model, config, samples[:2])
-        save(quantize(ready, config, samples, progress=progress), out)
+        if isinstance(config, RateDistortion):
+            found_model = _on_curve(setting, samples, aim, progress)
+        else:
+            ready = _ready(setting.model, config, samples[:2])
+            found_model = quantize(ready, config, samples, progress=progress)
+        save(found_model, out)
         found = compare_in(setting, out, progress=progress)
     _log(out, f"quantize {model.name} --method {method}", _sizes(model, out), _outputs(found))
     return found
@@ -115,7 +159,9 @@ def quantize_file(
 def _config(method: str, calibration: Calibration, exclude: tuple[str, ...]) -> Config:
     if method not in METHODS:
         raise OptionError(f"must be one of {', '.join(METHODS)}, got {method!r}.", where="--method")
-    config = METHODS[method](exclude=exclude)
+    if METHODS[method] is RateDistortion:
+        return RateDistortion()
+    config = METHODS[method](exclude=exclude)  # type: ignore[call-arg]
     return replace(config, calibration=calibration) if isinstance(config, Static) else config
 
 
@@ -126,6 +172,38 @@ def _ready(
     if isinstance(config, Float16):
         return model
     return simplify(model, samples, only=["raise_opset"]).model
+
+
+def _on_curve(
+    setting: Setting, samples: Sequence[Feeds], aim: Target, progress: Progress
+) -> onnx.ModelProto:
+    cleaned = simplify(setting.model, samples[:2], progress=progress)
+    batches = calibration_batches(
+        setting.data.calibration, setting.reference.size, fixed=is_fixed(setting.model)
+    )
+    with tempfile.TemporaryDirectory(prefix="sprat-") as folder:
+        bench = Bench(
+            original=setting.model,
+            clean=name_nodes(cleaned.model),
+            samples=samples,
+            reference=setting.reference,
+            store=Store(Path(folder), {}),
+            max_drop=100.0 if aim.max_drop is None else aim.max_drop,
+            progress=progress,
+        )
+        curve = Curve(bench, batches)
+        if aim.bits_per_weight is not None:
+            return pack(bench.clean, at_bits(curve.prepared, aim.bits_per_weight, progress), "int8")
+        if aim.max_bytes is not None:
+            found = smallest_under(curve, aim.max_bytes, lambda: False)
+        else:
+            trials = walk(curve, bench.max_drop, lambda: False)
+            fit = [t for t in trials if t.record.outcome == "within budget"]
+            if not fit:
+                raise NoGainError(f"no point holds {bench.max_drop:g} points on val.")
+            found = min(fit, key=lambda t: t.record.wire.brotli if t.record.wire else 1 << 62)
+    assert found.model is not None
+    return found.model
 
 
 def _compare_on_noise(

@@ -22,7 +22,7 @@ from sprat.cli.screen import as_json, bar
 def command(
     model: ModelArgument,
     method: Annotated[
-        Literal["dynamic", "static", "weights", "float16"],
+        Literal["dynamic", "static", "weights", "float16", "rate-distortion"],
         typer.Option("--method", help="The strategy.", show_default=False),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Where the model goes.")],
@@ -34,6 +34,18 @@ def command(
         Literal["minmax", "entropy", "percentile"],
         typer.Option("--calibration", help="How static finds activation ranges."),
     ] = "minmax",
+    bits_per_weight: Annotated[
+        float | None,
+        typer.Option("--bits-per-weight", help="rate-distortion: entropy of a weight."),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option("--max-drop", help="rate-distortion: the smallest within so many points."),
+    ] = None,
+    max_bytes: Annotated[
+        int | None,
+        typer.Option("--max-bytes", help="rate-distortion: the best under so many br-11 bytes."),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option("--exclude", help="Node (weights: initializer) that stays float. Repeatable."),
@@ -53,12 +65,15 @@ def command(
       static    weights S8 per channel, activations U8 from calibration data (QDQ); fastest
       weights   weights S8 per channel, expanded at each run; loads anywhere
       float16   half the bytes, no speed
+      rate-distortion  few distinct integers, the fewest bytes on the wire; needs data, and one of
+                --bits-per-weight, --max-drop, --max-bytes
     \b
     Examples:
       sprat quantize model.onnx --method weights -o small.onnx
       sprat quantize model.onnx --method static --data photos -o fast.onnx
+      sprat quantize model.onnx --method rate-distortion --data photos --max-bytes 500000 -o s.onnx
     """
-    from sprat.workflow.step import quantize_file
+    from sprat.workflow.step import Target, quantize_file
 
     with bar(quiet=json) as progress:
         found = quantize_file(
@@ -68,6 +83,7 @@ def command(
             data=data,
             calibration=calibration,
             exclude=tuple(exclude or ()),
+            target=Target(bits_per_weight, max_drop, max_bytes),
             options=options,
             seed=seed,
             limit=limit,

@@ -10,8 +10,24 @@ et al. 2019; Becking et al. 2023) and CERWU (Conzelmann and Bamler 2025, arXiv 2
 """
 
 from sprat.quantize.rate_distortion.choice import prepare
-from sprat.quantize.rate_distortion.engine import TYPICAL, Point, Prepared
+from sprat.quantize.rate_distortion.engine import (
+    LEAST_BATCHES,
+    TYPICAL,
+    Point,
+    Prepared,
+    at_bits,
+)
 from sprat.quantize.rate_distortion.pack import Form, pack
 from sprat.quantize.rate_distortion.static import integer_graph
 
-__all__ = ["TYPICAL", "Form", "Point", "Prepared", "integer_graph", "pack", "prepare"]
+__all__ = [
+    "LEAST_BATCHES",
+    "TYPICAL",
+    "Form",
+    "Point",
+    "Prepared",
+    "at_bits",
+    "integer_graph",
+    "pack",
+    "prepare",
+]

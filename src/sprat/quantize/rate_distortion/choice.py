@@ -29,7 +29,7 @@ _TRUST = (1.0, 0.5)
 def prepare(
     model: onnx.ModelProto,
     samples: Sequence[Feeds],
-    divergence: Divergence,
+    divergence: Divergence | None = None,
     *,
     seed: int = 0,
     progress: Progress = silent,
@@ -39,7 +39,8 @@ def prepare(
     Args:
         model: Clean, BatchNorm folded, nodes named.
         samples: Calibration batches, a few hundred samples in all.
-        divergence: Compares outputs with the reference's.
+        divergence: Compares outputs with the reference's; by default the squared error of all
+            outputs over their mean square.
         seed: Chooses positions.
         progress: Told how far the work is.
 

@@ -40,10 +40,14 @@ CAUTIOUS_DAMPING = 0.1
 _DETERMINED = 4
 #: The cautious way is measured for the whole model where its factors take no more than this.
 _SPARE_BYTES = 1 << 27
+#: A quarter of the batches is held out, so there must be four.
+LEAST_BATCHES = 4
 #: Layers of more bits a weight than this also try one step per output channel.
 _DENSE = 1.5
 #: What a channel's own step costs on the wire.
 _STEP_BITS = 16
+_MOST_HALVINGS = 24
+_NEAR = 0.01
 #: Divergence that all the bits of a model with one bit a weight are worth at a usual point: where
 #: the walk along the curve begins, and where dampings are compared.
 TYPICAL = 4e-3
@@ -173,7 +177,7 @@ class Ways:
 def measure(
     model: onnx.ModelProto,
     samples: Sequence[Feeds],
-    divergence: Divergence,
+    divergence: Divergence | None = None,
     *,
     seed: int = 0,
     progress: Progress = silent,
@@ -186,7 +190,8 @@ def measure(
     Args:
         model: Clean, BatchNorm folded, nodes named.
         samples: Calibration batches, a few hundred samples in all.
-        divergence: Compares outputs with the reference's.
+        divergence: Compares outputs with the reference's; by default the squared error of all
+            outputs over their mean square.
         seed: Chooses positions.
         progress: Told how far the work is.
 
@@ -200,13 +205,17 @@ def measure(
     layers = find_layers(model)
     if not layers:
         raise NoGainError("rate-distortion quantization found no Conv, Gemm or MatMul weights.")
-    if len(samples) < 4:
-        raise OptionError(f"needs at least 4 calibration batches, got {len(samples)}.")
+    if len(samples) < LEAST_BATCHES:
+        raise OptionError(
+            f"needs at least {LEAST_BATCHES} calibration batches, got {len(samples)}.",
+            where="--data",
+        )
     held = samples[3::4]
     fitted = [feeds for i, feeds in enumerate(samples) if i % 4 != 3]
     moments = second_moments(model, layers, fitted, seed=seed, progress=progress)
     checks = second_moments(model, layers, held, seed=seed, progress=progress)
-    look = _Look(model, held, list(predict(open_session(model), held)), divergence)
+    compared = divergence or relative_error
+    look = _Look(model, held, list(predict(open_session(model), held)), compared)
     total = sum(math.prod(layer.shape) for layer in layers)
     rate = TYPICAL / total
     small = sum(4 * layer.groups * layer.columns**2 for layer in layers) <= _SPARE_BYTES
@@ -297,6 +306,48 @@ def _stored(
     layer: Layer, rounded: NDArray[np.int8], steps: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     return layer.stored(_multiplied(rounded, steps).astype(np.float32))
+
+
+def at_bits(prepared: Prepared, bits_per_weight: float, progress: Progress = silent) -> Point:
+    """Find the point whose integers have so much order-0 entropy.
+
+    Args:
+        prepared: The measured model.
+        bits_per_weight: Over all quantized weights; above 0, at most 8.
+        progress: Told how far the search is.
+
+    Returns:
+        The point, within 1 % of the bits or as near as its steps allow.
+
+    Raises:
+        OptionError: ``bits_per_weight`` is out of its range.
+    """
+    if not 0 < bits_per_weight <= 8:
+        raise OptionError(f"must be above 0 and at most 8, got {bits_per_weight:g}.", where="bits")
+    weights = sum(part.weights.size for part in prepared.parts)
+    low, high = TYPICAL / weights * 1e-8, TYPICAL / weights * 1e4
+    for i in range(_MOST_HALVINGS):
+        rate = math.sqrt(low * high)
+        point = prepared.quantize(rate)
+        progress("searching the rate", i + 1, _MOST_HALVINGS)
+        if abs(point.bits / weights / bits_per_weight - 1) < _NEAR:
+            break
+        if point.bits / weights > bits_per_weight:
+            low = rate
+        else:
+            high = rate
+    return point
+
+
+def relative_error(reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
+    """Return the squared error of all outputs over the reference's mean square."""
+    error = signal = 0.0
+    for wanted, got in zip(reference, model, strict=True):
+        for name, values in wanted.items():
+            exact = values.astype(np.float64)
+            error += float(((got[name].astype(np.float64) - exact) ** 2).sum())
+            signal += float((exact**2).sum())
+    return error / max(signal, 1e-30)
 
 
 def replaced(model: onnx.ModelProto, weights: Mapping[str, NDArray[np.float32]]) -> onnx.ModelProto:

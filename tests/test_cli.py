@@ -1,0 +1,126 @@
+"""The command line on the real small example: what people type, and what they get wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sprat.model.load import save
+from tests.models import cnn, mlp
+
+EXAMPLE = Path(__file__).parents[1] / "examples/doodles"
+MODEL, DATA = EXAMPLE / "doodles.onnx", EXAMPLE / "data"
+
+
+def sprat(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sprat", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def fails(done: subprocess.CompletedProcess[str], code: int, words: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_shows_the_road() -> None:
+    shown = sprat("--help").stdout
+    for command in ("inspect", "optimize", "verify", "history"):
+        assert command in shown
+    assert sprat("--version").stdout.startswith("sprat ")
+
+
+@pytest.mark.parametrize(
+    "command", ["inspect", "simplify", "quantize", "compare", "optimize", "verify", "history"]
+)
+def test_every_help_has_examples(command: str) -> None:
+    done = sprat(command, "--help")
+    assert done.returncode == 0
+    assert "Examples:" in done.stdout
+    assert f"sprat {command}" in done.stdout
+
+
+def test_inspect() -> None:
+    done = sprat("inspect", MODEL)
+    assert done.returncode == 0
+    assert "340,489" in done.stdout
+    assert "BatchNormalization" in done.stdout
+    found = json.loads(sprat("inspect", MODEL, "--json").stdout)
+    assert found["file_bytes"] == MODEL.stat().st_size
+
+
+def test_simplify_quantize_and_history(tmp_path: Path) -> None:
+    clean, small = tmp_path / "clean.onnx", tmp_path / "small.onnx"
+    assert "fuse_bn_into_conv" in sprat("simplify", MODEL, "-o", clean).stdout
+    done = sprat("quantize", clean, "--method", "weights", "-o", small)
+    assert done.returncode == 0
+    assert small.stat().st_size < 0.3 * clean.stat().st_size
+    shown = sprat("history", tmp_path).stdout
+    assert shown.startswith("| date | operation | result | notes |")
+    assert "simplify doodles.onnx" in shown
+    assert "quantize clean.onnx --method weights" in shown
+    assert len(json.loads(sprat("history", tmp_path, "--json").stdout)) == 2
+    assert "deadend" in sprat("simplify", "--list").stdout
+
+
+def test_quantize_to_a_rate(tmp_path: Path) -> None:
+    out = tmp_path / "small.onnx"
+    words = ("quantize", MODEL, "--method", "rate-distortion", "--data", DATA, "-o", out)
+    done = sprat(*words, "--bits-per-weight", 2, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["model_wire"]["brotli"] < 2.3 * 339_241 / 8 + 12_000
+    fails(sprat(*words), 2, "exactly one of")
+
+
+def test_compare() -> None:
+    done = sprat("compare", MODEL, MODEL, "--data", DATA, "--limit", 20, "--json")
+    found = json.loads(done.stdout)
+    assert found["evaluation"]["agreement"] == 1
+    assert found["evaluation"]["drop"] == 0
+    assert found["evaluation"]["flips"] == []
+
+
+def test_nothing_gained_is_an_error(tmp_path: Path) -> None:
+    once, twice = tmp_path / "once.onnx", tmp_path / "twice.onnx"
+    model = save(mlp(), tmp_path / "mlp.onnx")
+    assert sprat("quantize", model, "--method", "weights", "-o", once).returncode == 0
+    fails(sprat("quantize", once, "--method", "weights", "-o", twice), 1, "changed nothing")
+    assert not twice.exists()
+
+
+def test_what_people_get_wrong(tmp_path: Path) -> None:
+    page = tmp_path / "page.onnx"
+    page.write_text("<!doctype html><title>404</title>")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    fails(sprat("inspect", tmp_path / "no.onnx"), 2, "no such file")
+    fails(sprat("inspect", page), 2, "HTML page")
+    fails(sprat("compare", MODEL, MODEL, "--data", empty), 2, str(empty))
+    fails(sprat("compare", MODEL, MODEL, "--data", tmp_path / "no"), 2, "no")
+    fails(sprat("compare", MODEL, MODEL, "--data", DATA, "--size", "big"), 2, "--size")
+    fails(sprat("quantize", MODEL, "--method", "static", "-o", tmp_path / "x.onnx"), 2, "--data")
+    fails(sprat("simplify", MODEL), 2, "-o OUT")
+    fails(sprat("optimize", MODEL, "--data", DATA, "-o", tmp_path, "--max-drop", -1), 2, "max-drop")
+    fails(sprat("verify", empty, "--reference", MODEL, "--data", DATA), 2, "model.onnx")
+    other = save(cnn(), tmp_path / "cnn.onnx")
+    fails(sprat("compare", MODEL, other, "--data", DATA, "--limit", 8), 2, "")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    fails(sprat("simplify", MODEL, "-o", blocked / "out.onnx"), 2, "cannot be written")
+
+
+def test_wrong_class_order_is_said(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("not_fish\nfish\n")
+    done = sprat("compare", MODEL, MODEL, "--data", DATA, "--labels", labels, "--limit", 100)
+    assert "class order is probably wrong" in done.stderr
+    done = sprat("compare", MODEL, MODEL, "--data", DATA, "--scale", 0.00001, "--limit", 100)
+    assert "preprocessing is probably wrong" in done.stderr
