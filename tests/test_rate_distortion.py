@@ -1,6 +1,7 @@
 """Rate-distortion rounding: its laws, and the file that comes out."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from sprat.model.session import open_session
 from sprat.model.wire import brotli_bytes
 from sprat.quantize.configs import Static
 from sprat.quantize.rate_distortion import Prepared, integer_graph, pack, prepare
-from sprat.quantize.rate_distortion.engine import expanded, replaced
+from sprat.quantize.rate_distortion.choice import choose, cost, temper
+from sprat.quantize.rate_distortion.engine import expanded, measure, replaced
 from sprat.quantize.rate_distortion.layers import find_layers, weight_of
 from sprat.quantize.rate_distortion.rounding import (
     bit_costs,
@@ -210,7 +212,7 @@ def test_the_same_input_gives_the_same_integers_on_any_number_of_cores(
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("rate", [1e-11, 1e-10, 1e-9])
+@pytest.mark.parametrize("rate", [3e-11, 2e-10, 1e-9])
 def test_estimated_bits_are_near_br_11_on_a_whole_model(rate: float) -> None:
     model = name_nodes(simplify(load(EXAMPLE)).model)
     random = np.random.default_rng(0)
@@ -243,6 +245,25 @@ def test_integers_survive_in_an_integer_graph() -> None:
     ]
     for values in point.integers.values():
         assert any(np.array_equal(values, k) for k in kept)
+
+
+def test_tempering_keeps_the_mean_and_the_order() -> None:
+    ready = prepared(grouped())
+    flat = [part.sensitivity for part in temper(ready, 0.0).parts]
+    assert np.allclose(flat, flat[0])
+    half = [part.sensitivity for part in temper(ready, 0.5).parts]
+    whole = [part.sensitivity for part in ready.parts]
+    assert np.argsort(half).tolist() == np.argsort(whole).tolist()
+    assert np.allclose(np.array(half) ** 2 / flat[0], whole)
+
+
+def test_the_way_that_does_best_as_a_whole_is_chosen() -> None:
+    clean = name_nodes(simplify(grouped()).model)
+    ways = measure(clean, batches(clean), divergence)
+    best = choose(ways)
+    assert len(ways.prepared) == 2
+    assert cost(ways, best, ways.rate) <= min(cost(ways, w, ways.rate) for w in ways.prepared)
+    assert choose(replace(ways, prepared=ways.prepared[:1])) is ways.prepared[0]
 
 
 def test_nothing_to_quantize_and_too_few_samples() -> None:

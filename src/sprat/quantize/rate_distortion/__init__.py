@@ -9,13 +9,13 @@ and Alistarh 2022) and OPTQ (Frantar et al. 2022); the rate term from NNCodec / 
 et al. 2019; Becking et al. 2023) and CERWU (Conzelmann and Bamler 2025, arXiv 2505.18758).
 """
 
+from sprat.quantize.rate_distortion.choice import prepare
 from sprat.quantize.rate_distortion.engine import (
     LEAST_BATCHES,
     TYPICAL,
     Point,
     Prepared,
     at_bits,
-    prepare,
 )
 from sprat.quantize.rate_distortion.pack import Form, pack
 from sprat.quantize.rate_distortion.static import integer_graph

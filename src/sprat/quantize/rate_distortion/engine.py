@@ -38,6 +38,8 @@ DAMPING = 0.003
 #: times the columns.
 CAUTIOUS_DAMPING = 0.1
 _DETERMINED = 4
+#: The cautious way is measured for the whole model where its factors take no more than this.
+_SPARE_BYTES = 1 << 27
 #: A quarter of the batches is held out, so there must be four.
 LEAST_BATCHES = 4
 #: Layers of more bits a weight than this also try one step per output channel.
@@ -157,14 +159,29 @@ class Prepared:
         return Point(rate, integers, steps, axes, tuple(found), total)
 
 
-def prepare(
+@dataclass(frozen=True)
+class Ways:
+    """The same model measured in a few ways, and a look at how a point of each does.
+
+    Attributes:
+        prepared: Dampings chosen by layer; where memory allows, also cautious ones throughout.
+        look: Divergence of a point on the held-out samples.
+        rate: Price of a bit at a usual point.
+    """
+
+    prepared: tuple[Prepared, ...]
+    look: Callable[[Point], float]
+    rate: float
+
+
+def measure(
     model: onnx.ModelProto,
     samples: Sequence[Feeds],
     divergence: Divergence | None = None,
     *,
     seed: int = 0,
     progress: Progress = silent,
-) -> Prepared:
+) -> Ways:
     """Measure a model's layers on unlabelled samples.
 
     A quarter of the samples is held out: on it each layer's effect on the model's final output
@@ -179,7 +196,7 @@ def prepare(
         progress: Told how far the work is.
 
     Returns:
-        The measured model.
+        The measured model, in one way or two.
 
     Raises:
         NoGainError: The model has no layer that can be quantized so.
@@ -200,7 +217,9 @@ def prepare(
     compared = divergence or relative_error
     look = _Look(model, held, list(predict(open_session(model), held)), compared)
     total = sum(math.prod(layer.shape) for layer in layers)
-    parts = []
+    rate = TYPICAL / total
+    small = sum(4 * layer.groups * layer.columns**2 for layer in layers) <= _SPARE_BYTES
+    parts, cautious = [], []
     for i, layer in enumerate(layers):
         weights = layer.matrix(weight_of(model, layer.name)).astype(np.float64)
         moment, vectors = moments.pop(layer.name)
@@ -208,9 +227,13 @@ def prepare(
         dampings = (DAMPING, CAUTIOUS_DAMPING) if unsure else (DAMPING,)
         candidates = _candidates(layer, weights, moment, dampings)
         check, _ = checks.pop(layer.name)
-        parts.append(_measure(candidates, check, look, TYPICAL / total))
+        parts.append(_measure(candidates, check, look, rate))
+        if small:
+            careful = _candidates(layer, weights, moment, (CAUTIOUS_DAMPING,))
+            cautious.append(_measure(careful, check, look, rate))
         progress("measuring each layer's effect on the output", i + 1, len(layers))
-    return Prepared(model, tuple(parts))
+    ways = tuple(Prepared(model, tuple(found)) for found in (parts, cautious) if found)
+    return Ways(ways, look.at_point, rate)
 
 
 @dataclass(frozen=True)
@@ -223,7 +246,13 @@ class _Look:
     divergence: Divergence
 
     def at(self, name: str, weight: NDArray[np.float32]) -> float:
-        session = open_session(replaced(self.model, {name: weight}))
+        return self._with({name: weight})
+
+    def at_point(self, point: Point) -> float:
+        return self._with(expanded(point))
+
+    def _with(self, weights: Mapping[str, NDArray[np.float32]]) -> float:
+        session = open_session(replaced(self.model, weights))
         return max(self.divergence(self.reference, list(predict(session, self.held))), 1e-12)
 
 
