@@ -105,5 +105,5 @@ def open_ground(model: Path, data: Path, limit: int | None = None) -> Ground:
     setting = open_setting(model, data, limit=limit)
     clean = name_nodes(simplify(setting.model, setting.calibration(4)).model)
     weights = sum(math.prod(layer.shape) for layer in find_layers(clean))
-    samples = calibration_batches(setting.data.calibration, setting.reference.size)
+    samples = calibration_batches(setting.data.calibration, setting.reference.size, fixed=False)
     return Ground(clean, samples, setting.reference, TYPICAL / weights)
