@@ -211,7 +211,7 @@ def _curve(bench: Bench, setting: Setting) -> Curve:
 
 
 def _search(bench: Bench, curve: Curve, budget: Budget, clock: Clock) -> list[Trial]:
-    # The curve comes first: it wins most often, and where time runs out the others are missed least.
+    # The curve comes first: where time runs out, the others are missed least.
     with clock.stage("walk along the rate-distortion curve"):
         trials = walk(curve, budget.max_drop, clock.expired)
         if budget.goal == "fast":

@@ -19,6 +19,7 @@ from sprat.quantize.rate_distortion.engine import (
 )
 from sprat.quantize.rate_distortion.pack import Form, pack
 from sprat.quantize.rate_distortion.static import integer_graph
+from sprat.quantize.rate_distortion.target import at_bits
 
 __all__ = [
     "LEAST_BATCHES",

@@ -46,8 +46,6 @@ LEAST_BATCHES = 4
 _DENSE = 1.5
 #: What a channel's own step costs on the wire.
 _STEP_BITS = 16
-_MOST_HALVINGS = 24
-_NEAR = 0.01
 #: Divergence that all the bits of a model with one bit a weight are worth at a usual point: where
 #: the walk along the curve begins, and where dampings are compared.
 TYPICAL = 4e-3
@@ -306,37 +304,6 @@ def _stored(
     layer: Layer, rounded: NDArray[np.int8], steps: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     return layer.stored(_multiplied(rounded, steps).astype(np.float32))
-
-
-def at_bits(prepared: Prepared, bits_per_weight: float, progress: Progress = silent) -> Point:
-    """Find the point whose integers have so much order-0 entropy.
-
-    Args:
-        prepared: The measured model.
-        bits_per_weight: Over all quantized weights; above 0, at most 8.
-        progress: Told how far the search is.
-
-    Returns:
-        The point, within 1 % of the bits or as near as its steps allow.
-
-    Raises:
-        OptionError: ``bits_per_weight`` is out of its range.
-    """
-    if not 0 < bits_per_weight <= 8:
-        raise OptionError(f"must be above 0 and at most 8, got {bits_per_weight:g}.", where="bits")
-    weights = sum(part.weights.size for part in prepared.parts)
-    low, high = TYPICAL / weights * 1e-8, TYPICAL / weights * 1e4
-    for i in range(_MOST_HALVINGS):
-        rate = math.sqrt(low * high)
-        point = prepared.quantize(rate)
-        progress("searching the rate", i + 1, _MOST_HALVINGS)
-        if abs(point.bits / weights / bits_per_weight - 1) < _NEAR:
-            break
-        if point.bits / weights > bits_per_weight:
-            low = rate
-        else:
-            high = rate
-    return point
 
 
 def relative_error(reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
