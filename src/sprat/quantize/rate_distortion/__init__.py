@@ -15,7 +15,6 @@ from sprat.quantize.rate_distortion.engine import (
     TYPICAL,
     Point,
     Prepared,
-    at_bits,
 )
 from sprat.quantize.rate_distortion.pack import Form, pack
 from sprat.quantize.rate_distortion.static import integer_graph
