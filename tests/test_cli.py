@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sprat.model.load import save
-from tests.models import cnn, mlp
+from tests.networks import cnn, mlp
 
 EXAMPLE = Path(__file__).parents[1] / "examples/doodles"
 MODEL, DATA = EXAMPLE / "doodles.onnx", EXAMPLE / "data"

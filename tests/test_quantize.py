@@ -17,7 +17,7 @@ from sprat.model.session import open_session
 from sprat.quantize.configs import Config, Dynamic, Float16, Static, Weights
 from sprat.quantize.quantize import quantize
 from sprat.quantize.weights import round_per_channel, weight_axes, with_integers
-from tests.models import cnn, feeds, mlp
+from tests.networks import cnn, feeds, mlp
 
 
 def clean(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -33,7 +33,7 @@ from sprat.quantize.rate_distortion.rounding import (
     round_rows,
     row_errors,
 )
-from tests.models import build, cnn, feeds, mlp
+from tests.networks import build, cnn, feeds, mlp
 
 EXAMPLE = Path(__file__).parents[1] / "examples/doodles/doodles.onnx"
 

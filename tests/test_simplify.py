@@ -12,7 +12,7 @@ from sprat.graph import passes as rooms
 from sprat.graph.passes import PASSES, Pass
 from sprat.graph.simplify import simplify
 from sprat.model.session import open_session
-from tests.models import build, cnn, feeds
+from tests.networks import build, cnn, feeds
 
 node = helper.make_node
 IMAGE: dict[str, list[Any]] = {"x": ["n", 4, 6, 6]}

@@ -26,11 +26,21 @@ def dtype_name(code: int) -> str:
     return {"float": "float32", "double": "float64"}.get(name, name)
 
 
-def initializer_bytes(model: onnx.ModelProto) -> dict[str, int]:
-    """Return the bytes of each initializer."""
-    return {
-        t.name: t.ByteSize() if not t.raw_data else len(t.raw_data) for t in model.graph.initializer
+def weight_tensors(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """Return the main graph's weights by name: initializers, and the tensors of Constant nodes."""
+    constants = {
+        node.output[0]: attribute.t
+        for node in model.graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value"
     }
+    return {t.name: t for t in model.graph.initializer} | constants
+
+
+def tensor_bytes(tensor: onnx.TensorProto) -> int:
+    """Return the bytes of a tensor's data."""
+    return len(tensor.raw_data) or tensor.ByteSize()
 
 
 def printable(text: str) -> str:

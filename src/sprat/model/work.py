@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 
 import onnx
-from onnx.shape_inference import InferenceError
 
-_UNKNOWN = 1
+from sprat.model.shapes import Shape, infer_shapes
+
+#: Which input holds the weight.
+_CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
+_PRODUCTS = {"MatMul": 1, "MatMulInteger": 1, "FusedMatMul": 1, "QLinearMatMul": 3}
+_RECURRENT = {"LSTM", "GRU", "RNN"}
 
 
 def multiply_adds(model: onnx.ModelProto) -> dict[int, int]:
-    """Count the multiply-adds of convolutions and matrix products, dynamic dimensions at 1.
+    """Count the multiply-adds of convolutions, matrix products and recurrent cells.
+
+    A convolution takes one per weight of a filter and output element; dynamic dimensions are 1.
 
     Args:
         model: Any model; shapes are inferred where it does not say them.
@@ -19,45 +25,27 @@ def multiply_adds(model: onnx.ModelProto) -> dict[int, int]:
     Returns:
         Index of the node in the graph to its multiply-adds; nodes of unknown shape are left out.
     """
-    shapes = _shapes(model)
-    found = {}
-    for i, node in enumerate(model.graph.node):
-        count = _count(node, shapes)
-        if count:
-            found[i] = count
-    return found
+    shapes = infer_shapes(model)
+    counts = {i: _count(node, shapes) for i, node in enumerate(model.graph.node)}
+    return {i: count for i, count in counts.items() if count}
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    light = onnx.ModelProto()
-    light.CopyFrom(model)
-    weights = {t.name: tuple(t.dims) for t in model.graph.initializer}
-    for tensor in light.graph.initializer:
-        if tensor.ByteSize() > 1024:  # values of large weights never decide a shape
-            tensor.ClearField("raw_data")
-            tensor.ClearField("float_data")
-    try:
-        inferred = onnx.shape_inference.infer_shapes(light).graph
-    except (InferenceError, RuntimeError, ValueError, TypeError):
-        inferred = model.graph  # shapes that contradict each other: what is said has to do
-    known = dict(weights)
-    for value in (*inferred.input, *inferred.output, *inferred.value_info):
-        dims = value.type.tensor_type.shape.dim
-        known[value.name] = tuple(d.dim_value if d.dim_value > 0 else _UNKNOWN for d in dims)
-    return known | weights
-
-
-def _count(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
-    if len(node.input) < 2 or not node.output:
+def _count(node: onnx.NodeProto, shapes: dict[str, Shape]) -> int:
+    kind = node.op_type
+    index = _CONVOLUTIONS.get(kind) or _PRODUCTS.get(kind) or 1
+    if len(node.input) <= index or not node.output:
         return 0
-    weight, output = shapes.get(node.input[1]), shapes.get(node.output[0])
-    data = shapes.get(node.input[0])
-    if weight is None or output is None or data is None:
+    data, weight = shapes.get(node.input[0]), shapes.get(node.input[index])
+    output = shapes.get(node.output[0])
+    if not data or not weight or output is None:
         return 0
-    each = {
-        "Conv": math.prod(weight[1:]) * math.prod(output),
+    if kind in _RECURRENT:
+        recurrence = shapes.get(node.input[2], ()) if len(node.input) > 2 else ()
+        return math.prod(data[:2]) * (math.prod(weight) + math.prod(recurrence))
+    if kind in _CONVOLUTIONS:
+        return math.prod(weight[1:]) * math.prod(output)
+    return {
         "ConvTranspose": math.prod(weight[1:]) * math.prod(data),
-        "Gemm": math.prod(weight) // max(1, output[-1] if output else 1) * math.prod(output),
-        "MatMul": (data[-1] if data else 0) * math.prod(output),
-    }
-    return each.get(node.op_type, 0)
+        "Gemm": math.prod(weight) // max(1, output[-1]) * math.prod(output) if output else 0,
+        **dict.fromkeys(_PRODUCTS, data[-1] * math.prod(output)),
+    }.get(kind, 0)
