@@ -1,11 +1,12 @@
 """The cleaning passes by name, each done by the library that does it right.
 
-Which library does which pass right is measured by ``benchmarks/simplify.py``. The names are those
+Which library does which pass right is measured by ``benchmarks/passes.py``. The names are those
 of onnxoptimizer where it has one.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from sprat.graph.transforms import (
@@ -196,3 +197,9 @@ _ALL = (
 
 #: The passes by name, in the order in which they run.
 PASSES: dict[str, Pass] = {p.name: p for p in _ALL}
+
+
+def quiet() -> None:
+    """Keep the libraries' loggers from writing to a stranger's screen."""
+    for name in ("onnxscript", "onnx_ir", "onnxslim", "onnxoptimizer"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import onnx
 
 from sprat.errors import OptionError, SpratError
-from sprat.graph.passes import PASSES, Pass
+from sprat.graph.passes import PASSES, Pass, quiet
 from sprat.graph.proof import Proof, prepare
-from sprat.graph.transforms import quiet, strip_metadata
+from sprat.graph.transforms import strip_metadata
 from sprat.model.check import check
 from sprat.model.nodes import all_nodes
 from sprat.model.session import Feeds, first_line

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -111,9 +110,3 @@ def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
     out = onnx.ModelProto()
     out.CopyFrom(model)
     return out
-
-
-def quiet() -> None:
-    """Keep the libraries' loggers from writing to a stranger's screen."""
-    for name in ("onnxscript", "onnx_ir", "onnxslim", "onnxoptimizer"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
