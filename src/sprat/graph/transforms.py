@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 import onnx
@@ -70,9 +72,10 @@ def slim(*without: str) -> Transform:
     def run(model: onnx.ModelProto) -> onnx.ModelProto:
         import onnxslim
 
-        return onnxslim.slim(  # type: ignore[no-any-return]
-            copy_of(model), skip_optimizations=list(without) or None, verbose=False
-        )
+        with redirect_stdout(io.StringIO()):  # its logger prints
+            return onnxslim.slim(  # type: ignore[no-any-return]
+                copy_of(model), skip_optimizations=list(without) or None, verbose=False
+            )
 
     return run
 
