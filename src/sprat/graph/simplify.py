@@ -8,24 +8,23 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 
-from sprat.data.noise import Noise
-from sprat.errors import OptionError, SpratError, UnsupportedModelError
-from sprat.graph.passes import PASSES, Pass, quiet, strip_metadata
-from sprat.model.inspect import tensor_infos
-from sprat.model.session import Feeds, Outputs, first_line, open_session, run
+from sprat.errors import OptionError, SpratError
+from sprat.graph.passes import PASSES, Pass, quiet
+from sprat.graph.proof import Proof, prepare
+from sprat.graph.transforms import strip_metadata
+from sprat.model.check import check
+from sprat.model.nodes import all_nodes
+from sprat.model.session import Feeds, first_line
 from sprat.progress import Progress, silent
 
-#: Outputs may differ by this share of their largest absolute value: float rounding, no more.
-_TOLERANCE = 1e-3
 #: A pass may add this much when it removes nodes for it.
 _SLACK_BYTES = 1024
+#: What a model says about itself.
+_METADATA = ("producer_name", "producer_version", "model_version", "domain", "doc_string")
 #: Fewer bytes saved on the same graph are no change.
 _SMALL = 256
-#: Sizes tried for dynamic dimensions when there are no real samples.
-_DYNAMIC_SIZES = (1, 8, 64, 224)
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Step:
     Attributes:
         name: Of the pass.
         kept: Whether its result was kept.
-        nodes_before: Nodes before it.
+        nodes_before: Nodes before it, those of subgraphs too.
         nodes_after: Nodes after it.
         bytes_before: Bytes of the model before it.
         bytes_after: Bytes after it.
@@ -80,7 +79,8 @@ def simplify(
 
     After each pass both models run on the same inputs; a pass that changes the outputs beyond
     float rounding, adds nodes or bytes, brings in operators outside ONNX's own domain, or gives
-    a model that does not load, is undone.
+    a model that does not load, is undone. Names, types and shapes of inputs and outputs, and the
+    model's metadata, stay as they are.
 
     Args:
         model: The model; it is not changed.
@@ -89,20 +89,21 @@ def simplify(
         progress: Told how many passes are done.
 
     Returns:
-        The cleaned model with the same inputs and outputs, and the steps.
+        The cleaned model, and a step for each pass that changed something or failed.
 
     Raises:
         OptionError: There is no pass of that name.
         UnsupportedModelError: The given model itself cannot be run.
+        ShapeMismatchError: The samples do not fit, or the model does not run on noise.
     """
     quiet()
     chosen = _chosen(only)
-    feeds, outputs = _baseline(model, samples)
+    proof = prepare(model, samples)
     current = model
     steps = []
     for i, step in enumerate(chosen):
         progress("cleaning the graph", i, len(chosen))
-        found, after = _try(step, model, current, feeds, outputs)
+        found, after = _try(step, current, proof)
         if found is not None:
             steps.append(found)
             current = after if found.kept else current
@@ -121,54 +122,32 @@ def _chosen(only: Sequence[str] | None) -> list[Pass]:
     return [p for p in PASSES.values() if only is None or p.name in only]
 
 
-def _baseline(
-    model: onnx.ModelProto, samples: Sequence[Feeds] | None
-) -> tuple[list[Feeds], list[Outputs]]:
-    session = open_session(model)
-    if samples:
-        return list(samples), [run(session, feeds) for feeds in samples]
-    inputs = tensor_infos(model)
-    first = inputs[0].shape[0] if inputs and inputs[0].shape else 1
-    count = first if isinstance(first, int) and first > 0 else 2
-    failure: SpratError | None = None
-    for dynamic in _DYNAMIC_SIZES:
-        noise = Noise(inputs, tuple(range(count)), dynamic=dynamic)
-        try:
-            feeds = noise.batch(range(count))
-            return [feeds], [run(session, feeds)]
-        except SpratError as error:
-            failure = error
-    assert failure is not None
-    raise failure
-
-
-def _try(
-    step: Pass,
-    original: onnx.ModelProto,
-    before: onnx.ModelProto,
-    feeds: Sequence[Feeds],
-    outputs: Sequence[Outputs],
-) -> tuple[Step | None, onnx.ModelProto]:
+def _try(step: Pass, before: onnx.ModelProto, proof: Proof) -> tuple[Step | None, onnx.ModelProto]:
     """Run one pass and judge it; None where it changed nothing."""
-    nodes, size = len(before.graph.node), before.ByteSize()
+    after, difference = before, 0.0
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            after = strip_metadata(step.run(before))
-        if _same(before, after):
-            return None, before
-        difference = _difference(after, feeds, outputs)
+            changed = step.run(before)
+        reason = _changed_face(before, changed)
+        if not reason:
+            after = _with_face(before, changed)
+            if _same(before, after):
+                return None, before
+            check(after, step.name)
+            difference, reason = proof.difference(after)
+            reason = reason or _foreign(before, after)
+            reason = reason or ("" if step.needed else _larger(before, after))
     except SpratError as error:
-        return _undone(step, nodes, size, f"the result does not run: {error.what}"), before
+        difference, reason = math.inf, f"the result does not run: {error.what}"
     except Exception as error:  # the libraries raise many unrelated classes
-        return _undone(step, nodes, size, f"{step.library} failed: {first_line(error)}"), before
-    reason = _worse(step, original, before, after, difference, outputs)
+        difference, reason = math.inf, f"{step.library} failed: {first_line(error)[:200]}"
     found = Step(
         step.name,
         not reason,
-        nodes,
-        len(after.graph.node),
-        size,
+        _count_nodes(before),
+        _count_nodes(after),
+        before.ByteSize(),
         after.ByteSize(),
         difference,
         reason,
@@ -176,63 +155,70 @@ def _try(
     return found, after
 
 
-def _undone(step: Pass, nodes: int, size: int, reason: str) -> Step:
-    return Step(step.name, False, nodes, nodes, size, size, float("inf"), reason)
+def _changed_face(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
+    """Say whether what callers see changed: names and types of inputs and outputs."""
+    for word, old, new in (
+        ("inputs", _inputs(before), _inputs(after)),
+        ("outputs", list(before.graph.output), list(after.graph.output)),
+    ):
+        if [_key(v) for v in old] != [_key(v) for v in new]:
+            return f"the {word} changed"
+    return ""
+
+
+def _with_face(before: onnx.ModelProto, after: onnx.ModelProto) -> onnx.ModelProto:
+    """Give a result the shapes of inputs and outputs, and the metadata, that callers know."""
+    out = strip_metadata(after)
+    known = {v.name: v for v in (*before.graph.input, *before.graph.output)}
+    for value in (*out.graph.input, *out.graph.output):
+        value.CopyFrom(known.get(value.name, value))
+    out.graph.name = before.graph.name
+    for field in _METADATA:
+        out.ClearField(field)
+        if before.HasField(field):
+            setattr(out, field, getattr(before, field))
+    del out.metadata_props[:]
+    out.metadata_props.extend(before.metadata_props)
+    return out
+
+
+def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    weights = {t.name for t in model.graph.initializer}
+    return [v for v in model.graph.input if v.name not in weights]
+
+
+def _key(value: onnx.ValueInfoProto) -> tuple[str, int]:
+    return value.name, value.type.tensor_type.elem_type
 
 
 def _same(before: onnx.ModelProto, after: onnx.ModelProto) -> bool:
-    """Say whether only names changed: the same operators, weights and opset, and no fewer bytes."""
-    return _shape_of(before) == _shape_of(after) and after.ByteSize() > before.ByteSize() - _SMALL
+    """Say whether only names or order changed: the same parts, and no fewer bytes."""
+    return _parts(before) == _parts(after) and after.ByteSize() > before.ByteSize() - _SMALL
 
 
-def _shape_of(model: onnx.ModelProto) -> tuple[object, ...]:
+def _parts(model: onnx.ModelProto) -> tuple[object, ...]:
     return (
-        [n.op_type for n in model.graph.node],
-        sorted(math.prod(t.dims) for t in model.graph.initializer),
+        Counter((n.domain, n.op_type) for n in all_nodes(model.graph)),
+        Counter(tuple(t.dims) for t in model.graph.initializer),
+        len(model.graph.input),
+        len(model.functions),
         max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0),
     )
 
 
-def _difference(
-    after: onnx.ModelProto, feeds: Sequence[Feeds], outputs: Sequence[Outputs]
-) -> float:
-    session = open_session(after)
-    largest = 0.0
-    for one, wanted in zip(feeds, outputs, strict=True):
-        got = run(session, one)
-        for name, values in wanted.items():
-            if name not in got or got[name].shape != values.shape:
-                raise UnsupportedModelError(f"output {name!r} is gone or has another shape.")
-            gap = np.abs(got[name].astype(np.float64) - values.astype(np.float64))
-            largest = max(largest, float(gap.max(initial=0.0)))
-    return largest
+def _foreign(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
+    new = _outside_onnx(after) - _outside_onnx(before)
+    return f"brings in {', '.join(sorted(new))}" if new else ""
 
 
-def _worse(
-    step: Pass,
-    original: onnx.ModelProto,
-    before: onnx.ModelProto,
-    after: onnx.ModelProto,
-    difference: float,
-    outputs: Sequence[Outputs],
-) -> str:
-    """Return why a result is not kept, or nothing."""
-    largest = max(
-        (float(np.abs(v.astype(np.float64)).max(initial=0.0)) for o in outputs for v in o.values()),
-        default=1.0,
-    )
-    if not difference <= _TOLERANCE * max(1.0, largest):
-        return f"outputs differ by {difference:.2g}"
-    if tensor_infos(after) != tensor_infos(original):
-        return "the inputs changed"
-    foreign = _domains(after) - _domains(original)
-    if foreign:
-        return f"brings in operators of {', '.join(sorted(foreign))}"
-    return "" if step.needed else _larger(before, after)
+def _outside_onnx(model: onnx.ModelProto) -> set[str]:
+    """Return the operators outside ONNX's own domain, those that functions use too."""
+    nodes = [*all_nodes(model.graph), *(n for f in model.functions for n in all_nodes(f))]
+    return {f"{n.domain}:{n.op_type}" for n in nodes if n.domain not in ("", "ai.onnx")}
 
 
 def _larger(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
-    nodes = len(after.graph.node) - len(before.graph.node)
+    nodes = _count_nodes(after) - _count_nodes(before)
     if nodes > 0:
         return f"adds {nodes} nodes"
     grown = after.ByteSize() - before.ByteSize()
@@ -241,5 +227,5 @@ def _larger(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
     return ""
 
 
-def _domains(model: onnx.ModelProto) -> set[str]:
-    return set(Counter(n.domain for n in model.graph.node)) - {"ai.onnx", ""}
+def _count_nodes(model: onnx.ModelProto) -> int:
+    return sum(1 for _ in all_nodes(model.graph))
