@@ -31,7 +31,7 @@ def peers(model: Path, data: Path, folder: Path) -> dict[str, tuple[Path, Cost]]
     for name in METHODS:
         out = folder / f"{name.replace(' ', '-')}.onnx"
         command = [sys.executable, "-m", "benchmarks.peers", name, str(model), str(data), str(out)]
-        made[name] = (out, run(command))
+        made[name] = (out, run(command, out))
         print(f"{name}: {made[name][1]}", flush=True)
     return made
 
@@ -41,8 +41,9 @@ def ours(model: Path, data: Path, folder: Path) -> dict[str, tuple[Path, Cost]]:
     for goal in ("small", "fast"):
         out = folder / f"sprat-{goal}"
         command = [sys.executable, "-m", "sprat", "optimize", str(model), "--data", str(data)]
-        cost = run([*command, "--out", str(out), "--goal", goal])
-        made[f"Sprat, --goal {goal}"] = (out / "model.onnx", cost)
+        written = out / "model.onnx"
+        cost = run([*command, "--out", str(out), "--goal", goal], written)
+        made[f"Sprat, --goal {goal}"] = (written, cost)
         print(f"sprat {goal}: {cost}", flush=True)
     return made
 

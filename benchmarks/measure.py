@@ -21,8 +21,8 @@ class Cost:
     megabytes: float
 
 
-def run(command: list[str]) -> Cost:
-    """Run a command to its end.
+def run(command: list[str], out: Path) -> Cost:
+    """Run a command that writes a file, to its end.
 
     Raises:
         RuntimeError: It failed; the text is its standard error.
@@ -33,7 +33,7 @@ def run(command: list[str]) -> Cost:
         complaint = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 1):
+    if process.returncode not in (0, 1) or not out.is_file():
         raise RuntimeError(complaint.decode(errors="replace")[-2000:])
     return Cost(time.perf_counter() - start, usage.ru_maxrss / 1e3)
 

@@ -60,7 +60,6 @@ def ort_static(model: Path, data: Path, out: Path) -> None:
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        extra_options={"CalibMaxIntermediateOutputs": 1},
     )
 
 

@@ -34,7 +34,7 @@ def data() -> Data:
 def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("doodles")
     done = _sprat(
-        "optimize", MODEL, "--data", DATA, "--out", out, "--limit", 48, "--max-drop", 5, "--json"
+        "optimize", MODEL, "--data", DATA, "--out", out, "--limit", 120, "--max-drop", 5, "--json"
     )
     assert done.returncode == 0, done.stderr
     return out
