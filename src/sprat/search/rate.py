@@ -42,6 +42,9 @@ _NARROW = 1.2
 #: its choice is luckier than one of a few fixed candidates, and luck does not carry over.
 _CAUTION = 1.0
 _STRIDE = 2.0
+#: Halving the price adds fewer bytes than this factor where the steps are as fine as int8 allows:
+#: lower prices then buy nothing.
+_SPENT = 1.02
 _MOST_POINTS = 10
 _FAST_STRIDE = 1.5
 #: Points of at most this many times the divergence foretell a point's drop.
@@ -198,7 +201,9 @@ def _next(curve: Curve, max_drop: float) -> float | None:
     rates = sorted(curve.trials)
     held = [rate for rate in rates if _holds(curve, curve.trials[rate], max_drop)]
     if not held:
-        return _rounded(rates[0] / _STRIDE)
+        sizes = [t.record.wire.brotli for r in rates if (t := curve.trials[r]).record.wire]
+        spent = len(sizes) > 1 and sizes[0] < _SPENT * sizes[1]
+        return None if spent else _rounded(rates[0] / _STRIDE)
     above = [rate for rate in rates if rate > held[-1]]
     if not above:
         return _rounded(held[-1] * _STRIDE)
