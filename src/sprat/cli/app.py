@@ -1,7 +1,7 @@
 """The commands, and how each error becomes an exit code.
 
 Exit codes: 0 all is well; 1 the answer is no (a bar is missed, nothing smaller was found);
-2 something given is wrong; 70 a fault of ours; 130 interrupted.
+2 something given is wrong; 3 the browser crashed or hung; 70 a fault of ours; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ The road from a model to a page:
   sprat inspect model.onnx                             what it is, and what it costs to download
   sprat optimize model.onnx --data photos --out small  the smallest model that still does its job
   open small/report.html                               the proof, to look at and to show
+  sprat prove small --reference model.onnx --data photos    the same in a real browser
+  sprat try small --reference model.onnx --data photos      a page to draw on
   sprat verify small --reference model.onnx --data photos   the same as one verdict, for CI
 
 One step by hand: simplify, quantize, compare. What was done: history.

@@ -84,10 +84,10 @@ def _data_options(given: dict[str, Any]) -> Any:
     values: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     for key in ("size", "crop"):
         if key in values:
-            values[key] = tuple(_numbers(key, values[key].lower().replace("x", ","), int))
+            values[key] = tuple(numbers(key, values[key].lower().replace("x", ","), int))
     for key in ("mean", "std"):
         if key in values:
-            values[key] = tuple(_numbers(key, values[key], float))
+            values[key] = tuple(numbers(key, values[key], float))
     try:
         return DataOptions(**values)
     except ValidationError as error:
@@ -96,8 +96,13 @@ def _data_options(given: dict[str, Any]) -> Any:
         raise OptionError(f"{first['msg']}, got {first['input']!r}.", where=f"--{name}") from error
 
 
-def _numbers(key: str, text: str, kind: Callable[[str], Any]) -> list[Any]:
+def numbers(key: str, text: str, kind: Callable[[str], Any]) -> list[Any]:
+    """Read numbers with commas between them; none from an empty text.
+
+    Raises:
+        OptionError: One is no number.
+    """
     try:
-        return [kind(part) for part in text.split(",")]
+        return [kind(part) for part in text.split(",") if text.strip()]
     except ValueError as error:
         raise OptionError(f"must be numbers, got {text!r}.", where=f"--{key}") from error

@@ -147,7 +147,20 @@ class Reference:
         Raises:
             DataError: The model lacks an output of the original, or gives another shape.
         """
-        outputs = predict_all(model, self.dataset, self.size, progress)
+        return self.compare(predict_all(model, self.dataset, self.size, progress))
+
+    def compare(self, outputs: Outputs) -> Evaluation:
+        """Measure what a model gave on these samples, wherever it ran.
+
+        Args:
+            outputs: Each output over all samples.
+
+        Returns:
+            As :meth:`evaluate`.
+
+        Raises:
+            DataError: An output of the original is missing, or has another shape.
+        """
         for name, values in self.outputs.items():
             got = outputs.get(name)
             if got is None or got.shape != values.shape:
@@ -155,14 +168,11 @@ class Reference:
                     f"output {name!r} has shape {list(values.shape)} in the reference and "
                     f"{'no counterpart' if got is None else list(got.shape)} in the model."
                 )
-        return self._compare(outputs)
-
-    def _compare(self, outputs: Outputs) -> Evaluation:
         theirs = answers(outputs, self.reading)
         agree = same(self.answers, theirs, self.reading)
         scores = score(theirs, self.answers, outputs, self)
-        values = self.outputs[self.reading.output], outputs[self.reading.output]
-        spread = divergence(*values, self.reading)
+        name = self.reading.output
+        spread = divergence(self.outputs[name], outputs[name], self.reading)
         return Evaluation(
             split=self.split,
             samples=len(self.scores),

@@ -37,6 +37,23 @@ def load(path: Path) -> onnx.ModelProto:
     return model
 
 
+def model_file(place: Path) -> Path:
+    """Return ``place``, or ``place/model.onnx`` where it is a folder.
+
+    Raises:
+        ModelNotFoundError: The folder holds no ``model.onnx``.
+    """
+    if not place.is_dir():
+        return place
+    if not (place / "model.onnx").is_file():
+        raise ModelNotFoundError(
+            "the folder has no model.onnx.",
+            where=str(place),
+            hint="Make it with 'sprat optimize MODEL --data … --out DIR'.",
+        )
+    return place / "model.onnx"
+
+
 def save(model: onnx.ModelProto, path: Path) -> Path:
     """Write a model in one file, by temporary file and rename.
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from sprat.browser.types import Proof
 from sprat.evaluate.types import Evaluation, Speed
 from sprat.model.inspect import Inspection
 from sprat.model.wire import WireBytes
@@ -114,5 +115,6 @@ class Run(_Record):
     choice: ChoiceRecord
     preview: CandidateRecord | None = None
     layers: tuple[LayerRecord, ...] = ()
+    proof: Proof | None = Field(default=None, description="What sprat prove measured.")
     timings: dict[str, float] = Field(description="Seconds by stage.")
     log: tuple[LogEntry, ...] = ()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sprat.browser.types import Frame, Proof
 from sprat.evaluate.types import Evaluation, Flip
 from sprat.model.inspect import LayerInfo
 from sprat.model.wire import NETWORKS_MBPS, RUNTIME_BROTLI_BYTES, download_seconds
@@ -158,3 +159,20 @@ def layer_rows(run: Run) -> list[LayerRow]:
 def hidden_layers(run: Run) -> int:
     """Return how many layers of the original :func:`layer_rows` leaves out."""
     return max(0, len(run.inspection.layers) - _SHOWN_LAYERS)
+
+
+@dataclass(frozen=True)
+class Film:
+    """Pictures of one load, in their order."""
+
+    subject: str
+    frames: tuple[Frame, ...]
+
+
+def films(proof: Proof) -> list[Film]:
+    """Return the pictures of the loads, the original's first."""
+    found = [
+        Film(subject, tuple(f for f in proof.frames if f.subject == subject))
+        for subject in ("original", "model")
+    ]
+    return [film for film in found if film.frames]

@@ -90,6 +90,20 @@ def _evidence(run: Run, samples: Mapping[str, Path | bytes]) -> dict[str, Any]:
         "worse": verdicts.count("worse"),
         "layers": figures.layer_rows(run),
         "more_layers": figures.hidden_layers(run),
+        **_browser(run, samples),
+    }
+
+
+def _browser(run: Run, samples: Mapping[str, Path | bytes]) -> dict[str, Any]:
+    proof = run.proof
+    if proof is None:
+        return {"missing_operators": (), "web_flips": (), "films": (), "first_visits": ()}
+    native = proof.against_native
+    return {
+        "missing_operators": [o for o in proof.operators if o.error],
+        "web_flips": figures.flip_rows(native, samples) if native is not None else (),
+        "films": figures.films(proof),
+        "first_visits": [v for v in proof.visits if v.subject == "model"],
     }
 
 

@@ -128,6 +128,75 @@ TEXTS: dict[str, Text] = {
     "after": Text("after", "之后"),
     "before_runtime": Text("before, with runtime", "之前，含运行时"),
     "after_runtime": Text("after, with runtime", "之后，含运行时"),
+    # the browser
+    "browser": Text("In the browser", "在浏览器中"),
+    "browser_is": Text(
+        "Measured in {browser} with {runtime}, in a worker.",
+        "在 {browser} 中以 {runtime} 于 Worker 内测得。",
+    ),
+    "browser_refuses": Text(
+        "{browser} with {runtime} does NOT load the model: {cause}.",
+        "{browser}（{runtime}）无法加载该模型：{cause}。",
+    ),
+    "browser_refuses_short": Text("does not load", "无法加载"),
+    "browser_loads": Text("loads; accuracy not measured", "可加载；未测精度"),
+    "browser_bar": Text("loads, at most {budget} points", "可加载，至多 {budget} 个百分点"),
+    "browser_load": Text("Loads", "加载"),
+    "browser_load_figure": Text(
+        "session ready in {milliseconds} ms, the runtime's start included",
+        "会话就绪用时 {milliseconds} 毫秒，含运行时启动",
+    ),
+    "browser_native": Text("Against itself, native", "与自身的本机结果相比"),
+    "browser_original": Text("Against the original, native", "与原模型的本机结果相比"),
+    "browser_drop": Text(
+        "{metric} {before} to {after} on {samples} samples of {split}: drop {drop} points "
+        "({low} to {high}).",
+        "{split} 的 {samples} 个样本上{metric} {before} → {after}：下降 {drop} 个百分点"
+        "（{low} 至 {high}）。",
+    ),
+    "browser_flips": Text(
+        "{flips} answers differ; largest difference of an output {largest}.",
+        "{flips} 个答案不同；输出的最大差异为 {largest}。",
+    ),
+    "browser_seen": Text("The page's preprocessing", "网页的预处理"),
+    "browser_seen_figure": Text(
+        "{exact} of {samples} images give the same bits as Pillow, largest difference {largest}; "
+        "{flips} answers change.",
+        "{samples} 张图片中 {exact} 与 Pillow 逐位相同，最大差异 {largest}；{flips} 个答案改变。",
+    ),
+    "browser_heap": Text("WebAssembly heap", "WebAssembly 堆"),
+    "browser_heap_figure": Text("{load} after load, {peak} at peak", "加载后 {load}，峰值 {peak}"),
+    "browser_heap_original": Text("(original: {peak})", "（原模型：{peak}）"),
+    "browser_operators": Text("Operators", "算子"),
+    "browser_all_operators": Text(
+        "each of {count} kinds of node loads alone in this runtime",
+        "{count} 种节点均可在此运行时中单独加载",
+    ),
+    "browser_missing": Text("not in this runtime:", "此运行时没有："),
+    "browser_flips_title": Text(
+        "Samples that the browser answers differently", "浏览器给出不同答案的样本"
+    ),
+    "native": Text("native", "本机"),
+    "web": Text("browser", "浏览器"),
+    "threads": Text("threads", "线程数"),
+    "first_run": Text("first run, ms", "首次运行（毫秒）"),
+    "median_run": Text("median, ms", "中位数（毫秒）"),
+    "p95_run": Text("95th percentile, ms", "第 95 百分位（毫秒）"),
+    "web_ratio": Text("of the original's time", "与原模型时间之比"),
+    "visits": Text("First visit, empty cache", "首次访问（空缓存）"),
+    "visit_page": Text("page with", "网页所用模型"),
+    "visit_bytes": Text("bytes sent", "传输字节"),
+    "visit_seconds": Text("to the first prediction", "至首次预测"),
+    "visit_theory": Text("in theory", "理论值"),
+    "visit_figure": Text("first prediction after", "首次预测用时"),
+    "visits_note": Text(
+        "From the start of the navigation, the runtime and the page included, over a throttled "
+        "line that was first checked with a known transfer. The original is sent as most hosts "
+        "send it, uncompressed. A dash: not measured, because theory says that it takes too long.",
+        "自导航开始计时，含运行时与网页；限速线路先以已知传输核对。原模型按多数主机的做法不压缩传输。"
+        "短横表示因理论用时过长而未测。",
+    ),
+    "film": Text("The load at {mbps} Mbps:", "{mbps} Mbps 下的加载过程："),
     # candidates
     "candidates": Text("Every candidate", "全部候选"),
     "name": Text("name", "名称"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnx
@@ -17,7 +17,7 @@ from sprat.evaluate.types import Evaluation, Speed
 from sprat.files import sha256
 from sprat.model.session import Feeds
 from sprat.model.wire import WireBytes, wire_bytes
-from sprat.progress import Progress, silent
+from sprat.progress import Watch, silent
 from sprat.quantize.configs import Config, Dynamic, Float16, Layerwise, Static, Weights, describe
 from sprat.quantize.ort import calibrate
 from sprat.quantize.quantize import quantize
@@ -55,7 +55,7 @@ class Bench:
         reference: The original's answers on the choice split.
         store: Keeps what was made and measured.
         max_drop: The budget in points.
-        progress: Told how far the work is.
+        progress: Told how far the work is; ends it where time is up.
     """
 
     original: onnx.ModelProto
@@ -64,7 +64,7 @@ class Bench:
     reference: Reference
     store: Store
     max_drop: float
-    progress: Progress = silent
+    progress: Watch = field(default_factory=lambda: Watch(silent))
 
     def propose(self, name: str, config: Config, note: str = "") -> Trial:
         """Make and measure one candidate of :data:`PROPOSALS` or a repaired one."""

@@ -178,7 +178,7 @@ def walk(curve: Curve, max_drop: float, stop: Callable[[], bool]) -> list[Trial]
     Args:
         curve: Makes and measures points.
         max_drop: The budget in points.
-        stop: Says whether time is up.
+        stop: Says whether time is up; a step under way is then given up.
 
     Returns:
         The trials, in the order of their making, with outcomes by the same judgement.
@@ -186,10 +186,11 @@ def walk(curve: Curve, max_drop: float, stop: Callable[[], bool]) -> list[Trial]
     weights = sum(math.prod(layer.shape) for layer in find_layers(curve.bench.clean))
     enough = len(curve.samples) >= LEAST_BATCHES
     rate: float | None = _rounded(TYPICAL / weights) if weights and enough else None
-    while rate is not None and not stop() and len(curve.trials) < _MOST_POINTS:
-        if curve.trial(rate).record.evaluation is None:
-            break
-        rate = _next(curve, max_drop)
+    with curve.bench.progress.until(stop):
+        while rate is not None and not stop() and len(curve.trials) < _MOST_POINTS:
+            if curve.trial(rate).record.evaluation is None:
+                break
+            rate = _next(curve, max_drop)
     return [_judged(curve, trial, max_drop) for trial in curve.trials.values()]
 
 
@@ -231,11 +232,12 @@ def walk_fast(curve: Curve, found: Sequence[Trial], stop: Callable[[], bool]) ->
         return []
     rate = max(float(str(t.record.options["rate"])) for t in held)
     trials: list[Trial] = []
-    while not stop() and len(trials) < _MOST_FAST:
-        trials.append(curve.fast_trial(rate))
-        if trials[-1].record.outcome != "over budget":
-            break
-        rate = _rounded(rate / _FAST_STRIDE)
+    with curve.bench.progress.until(stop):
+        while not stop() and len(trials) < _MOST_FAST:
+            trials.append(curve.fast_trial(rate))
+            if trials[-1].record.outcome != "over budget":
+                break
+            rate = _rounded(rate / _FAST_STRIDE)
     return trials
 
 

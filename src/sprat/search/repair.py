@@ -38,8 +38,14 @@ def repair(
     Returns:
         The repaired candidates that were tried, in order.
     """
-    order = [layer for layer, _ in sensitivities(bench, config, stop)]
     trials: dict[int, Trial] = {}
+    with bench.progress.until(stop):
+        _bisect(bench, name, config, trials)
+    return list(trials.values())
+
+
+def _bisect(bench: Bench, name: str, config: Layerwise, trials: dict[int, Trial]) -> None:
+    order = [layer for layer, _ in sensitivities(bench, config)]
 
     def attempt(k: int) -> bool:
         kept = tuple(sorted({*config.exclude, *order[:k]}))
@@ -48,26 +54,22 @@ def repair(
         return trials[k].record.outcome == "within budget"
 
     low, high = 0, 1
-    while not stop() and high < len(order) and not attempt(high):
+    while high < len(order) and not attempt(high):
         low, high = high, high * 2
-    while not stop() and high - low > 1 and high in trials:
+    while high - low > 1 and high in trials:
         middle = (low + high) // 2
         if attempt(middle):
             high = middle
         else:
             low = middle
-    return list(trials.values())
 
 
-def sensitivities(
-    bench: Bench, config: Layerwise, stop: Callable[[], bool] = lambda: False
-) -> Sequence[tuple[str, float]]:
+def sensitivities(bench: Bench, config: Layerwise) -> Sequence[tuple[str, float]]:
     """Measure what quantizing each layer alone costs at the model's output.
 
     Args:
         bench: Makes and measures.
         config: The strategy.
-        stop: Says whether time is up.
 
     Returns:
         Layer names with the mean divergence that each costs, largest first. Layers that the
@@ -81,8 +83,6 @@ def sensitivities(
     )
     costs: list[tuple[str, float]] = []
     for i, layer in enumerate(layers):
-        if stop():
-            break
         others = tuple(sorted({*config.exclude, *(x for x in layers if x != layer)}))
         alone = replace(config, exclude=others)
         cost = _cost(bench, small, alone)

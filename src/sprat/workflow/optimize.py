@@ -24,7 +24,7 @@ from sprat.model.inspect import inspect
 from sprat.model.load import total_bytes
 from sprat.model.nodes import name_nodes
 from sprat.model.wire import WireBytes, wire_bytes
-from sprat.progress import Progress, silent
+from sprat.progress import Progress, Watch, silent
 from sprat.record.history import append
 from sprat.record.run import dump_run
 from sprat.record.schema import (
@@ -48,6 +48,8 @@ _LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxslim", "brotli", "numba", "pi
 #: The original is evaluated, cleaned and compressed before the search; the last look and the
 #: report come after it. This much of the time budget is kept for the latter.
 _LAST_SHARE = 0.15
+#: The walk along the curve may take this much of it: the other methods get the rest.
+_WALK_SHARE = 0.7
 #: Estimated bytes may be wrong by this factor.
 _CLOSE = 1.1
 
@@ -71,10 +73,10 @@ class Clock:
             spent = time.perf_counter() - start
             self.stages[name] = round(self.stages.get(name, 0.0) + spent, 2)
 
-    def expired(self) -> bool:
-        """Say whether the search has to end, by time or because the user asked."""
+    def expired(self, share: float = 1 - _LAST_SHARE) -> bool:
+        """Say whether so much of the time is spent, or the user asked for an end."""
         spent = time.perf_counter() - self.started
-        return self.stop() or spent > self.minutes * 60 * (1 - _LAST_SHARE)
+        return self.stop() or spent > self.minutes * 60 * share
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def optimize(
         reference=setting.reference,
         store=Store(out / ".work", _basis(setting, seed)),
         max_drop=wanted.max_drop,
-        progress=progress,
+        progress=Watch(progress),
     )
     curve = _curve(bench, setting)
     trials = _search(bench, curve, wanted, clock)
@@ -213,13 +215,11 @@ def _curve(bench: Bench, setting: Setting) -> Curve:
 def _search(bench: Bench, curve: Curve, budget: Budget, clock: Clock) -> list[Trial]:
     # The curve comes first: where time runs out, the others are missed least.
     with clock.stage("walk along the rate-distortion curve"):
-        trials = walk(curve, budget.max_drop, clock.expired)
+        trials = walk(curve, budget.max_drop, lambda: clock.expired(_WALK_SHARE))
         if budget.goal == "fast":
             trials += walk_fast(curve, trials, clock.expired)
     for name, config in proposals(bench.clean):
-        if clock.expired():
-            break
-        with clock.stage(f"try {name}"):
+        with clock.stage(f"try {name}"), bench.progress.until(clock.expired):
             trials.append(bench.propose(name, config))
     with clock.stage("repair"):
         for name, config in proposals(bench.clean):

@@ -22,7 +22,7 @@ from sprat.model.load import load, save, total_bytes
 from sprat.model.nodes import name_nodes
 from sprat.model.session import Feeds
 from sprat.model.wire import wire_bytes
-from sprat.progress import Progress, silent
+from sprat.progress import Progress, Watch, silent
 from sprat.quantize.configs import METHODS, Calibration, Config, Float16, RateDistortion, Static
 from sprat.quantize.quantize import quantize
 from sprat.quantize.rate_distortion import at_bits, pack
@@ -189,7 +189,7 @@ def _on_curve(
             reference=setting.reference,
             store=Store(Path(folder), {}),
             max_drop=100.0 if aim.max_drop is None else aim.max_drop,
-            progress=progress,
+            progress=Watch(progress),
         )
         curve = Curve(bench, batches)
         if aim.bits_per_weight is not None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sprat.browser.types import Proof
 from sprat.data.options import DataOptions
-from sprat.errors import ModelNotFoundError
+from sprat.model.load import model_file
 from sprat.model.wire import NETWORKS_MBPS, RUNTIME_BROTLI_BYTES, download_seconds
 from sprat.progress import Progress, silent
 from sprat.workflow.compare import Comparison, compare
+from sprat.workflow.prove import SAMPLES, Plan, prove
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All that ``sprat verify`` says: the checks, and the comparison they rest on."""
+    """All that ``sprat verify`` says: the checks, and what they rest on."""
 
     checks: tuple[Check, ...]
     comparison: Comparison
+    proof: Proof | None = None
 
     @property
     def holds(self) -> bool:
@@ -50,6 +53,8 @@ def verify(
     max_drop: float = 1.0,
     max_bytes: int | None = None,
     max_time_ratio: float | None = None,
+    max_browser_drop: float | None = None,
+    max_first_prediction: tuple[float, float] | None = None,
     options: DataOptions | None = None,
     split: str = "test",
     limit: int | None = None,
@@ -64,6 +69,9 @@ def verify(
         max_drop: Points that accuracy may fall.
         max_bytes: br-11 bytes that the model may have.
         max_time_ratio: Native time over the original's that it may take.
+        max_browser_drop: Points that accuracy may fall in a real browser against the original.
+        max_first_prediction: Seconds to the first prediction of a first visit, and at how many
+            Mbps. Either of these two starts a browser.
         options: Preprocessing and output options; they go before ``sprat.toml``.
         split: ``test`` or ``val``.
         limit: At most so many samples of each split.
@@ -73,7 +81,8 @@ def verify(
         The verdict.
 
     Raises:
-        InputError: A model, the data or an option is wrong.
+        InputError: A model, the data or an option is wrong, or a browser is needed and missing.
+        BrowserError: The browser crashed, hung or does not start.
     """
     found = compare(
         reference,
@@ -84,24 +93,21 @@ def verify(
         limit=limit,
         progress=progress,
     )
-    return Verdict(_checks(found, max_drop, max_bytes, max_time_ratio), found)
-
-
-def model_file(place: Path) -> Path:
-    """Return ``place``, or ``place/model.onnx`` where it is a folder.
-
-    Raises:
-        ModelNotFoundError: The folder holds no ``model.onnx``.
-    """
-    if not place.is_dir():
-        return place
-    if not (place / "model.onnx").is_file():
-        raise ModelNotFoundError(
-            "the folder has no model.onnx.",
-            where=str(place),
-            hint="Make it with 'sprat optimize MODEL --data … --out DIR'.",
-        )
-    return place / "model.onnx"
+    checks = _checks(found, max_drop, max_bytes, max_time_ratio)
+    if max_browser_drop is None and max_first_prediction is None:
+        return Verdict(checks, found)
+    networks = () if max_first_prediction is None else (max_first_prediction[1],)
+    proof = prove(
+        model,
+        reference=reference,
+        data=data,
+        options=options,
+        plan=Plan(samples=limit or SAMPLES, networks=networks, threads=()),
+        split=split,
+        progress=progress,
+    )
+    checks += _browser_checks(proof, max_browser_drop, max_first_prediction)
+    return Verdict(checks, found, proof)
 
 
 def _checks(
@@ -140,3 +146,32 @@ def _downloads(size: int) -> str:
         for mbps in NETWORKS_MBPS
     )
     return f"{', '.join(times)}, with the runtime, in theory"
+
+
+def _browser_checks(
+    proof: Proof, max_drop: float | None, first: tuple[float, float] | None
+) -> tuple[Check, ...]:
+    loading, e = proof.loading, proof.against_original
+    figure = f"loads in {proof.browser}" if loading.loads else f"does not load: {loading.cause}"
+    checks = [Check("browser", figure, "loads", loading.loads)]
+    if max_drop is not None and e is not None:
+        figure = (
+            f"{e.metric} {e.model:.2%} of {e.samples} {e.split} samples, drop {e.drop:+.2f} points "
+            f"(95 % {e.interval.low:+.2f} to {e.interval.high:+.2f})"
+        )
+        checks.append(
+            Check("accuracy in it", figure, f"at most {max_drop:g} points", e.drop <= max_drop)
+        )
+    if first is not None and loading.loads:
+        visit = next(v for v in proof.visits if v.subject == "model")
+        seconds = visit.predicted if visit.seconds is None else visit.seconds
+        theory = ", in theory" if visit.seconds is None else ""
+        checks.append(
+            Check(
+                "first prediction",
+                f"{seconds:.2f} s at {visit.mbps:g} Mbps{theory}",
+                f"at most {first[0]:g} s",
+                seconds <= first[0],
+            )
+        )
+    return tuple(checks)

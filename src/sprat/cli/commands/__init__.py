@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import typer
 
-from sprat.cli.commands import compare, history, inspect, optimize, quantize, simplify, verify
+from sprat.cli.commands import (
+    compare,
+    history,
+    inspect,
+    optimize,
+    prove,
+    quantize,
+    simplify,
+    try_,
+    verify,
+)
 
-_IN_ORDER = (inspect, simplify, quantize, compare, optimize, verify, history)
+_IN_ORDER = (inspect, simplify, quantize, compare, optimize, prove, try_, verify, history)
 
 
 def register(app: typer.Typer) -> None:
     """Add every command to the application, in the order of the road."""
     for module in _IN_ORDER:
-        name = module.__name__.rpartition(".")[2]
+        name = module.__name__.rpartition(".")[2].rstrip("_")
         app.command(name)(module.command)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sprat.cli.commands.prove import show
 from sprat.cli.options import (
     DataOption,
     JsonOption,
@@ -16,6 +17,7 @@ from sprat.cli.options import (
     with_data_options,
 )
 from sprat.cli.screen import as_json, bar, interruptible, megabytes, note, say, table
+from sprat.errors import BrowserError, BrowserMissingError
 
 if TYPE_CHECKING:
     from sprat.record.schema import CandidateRecord, Run
@@ -40,6 +42,9 @@ def command(
         int | None,
         typer.Option("--preview", help="Also write preview.onnx, the best under so many bytes."),
     ] = None,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Then prove the result in a real browser.")
+    ] = False,
     seed: SeedOption = 0,
     limit: LimitOption = None,
     json: JsonOption = False,
@@ -56,6 +61,7 @@ def command(
     Examples:
       sprat optimize model.onnx --data photos --out small
       sprat optimize model.onnx --data photos --out fast --goal fast --max-drop 0.5
+      sprat optimize model.onnx --data photos --out small --prove
       sprat optimize model.onnx --data tensors.npz --out small --output-kind classes
     """
     from sprat.workflow.optimize import Budget, optimize
@@ -73,11 +79,26 @@ def command(
             progress=progress,
             stop=stop,
         )
+    if prove and run.choice.candidate != "original":
+        run = _proved(run, model, data, out, options, json)
     if json:
         as_json(run)
     else:
         _show(run, out)
     raise typer.Exit(0 if _holds(run) else 1)
+
+
+def _proved(run: Run, model: Path, data: str, out: Path, options: Any, quiet: bool) -> Run:
+    """Run ``sprat prove``; without a browser the search's result stands, and is said so."""
+    from sprat.workflow.prove import prove
+
+    try:
+        with bar(quiet=quiet) as progress:
+            proof = prove(out, reference=model, data=data, options=options, progress=progress)
+    except (BrowserMissingError, BrowserError) as error:
+        note(f"WARNING: the proof in a browser is missing: {error}")
+        return run
+    return run.model_copy(update={"proof": proof})
 
 
 def _holds(run: Run) -> bool:
@@ -100,6 +121,9 @@ def _show(run: Run, out: Path) -> None:
         say(f"Nothing better within the budget of {run.choice.max_drop:g} points.")
     else:
         _verdict(run)
+    if run.proof is not None:
+        say("")
+        show(run.proof)
     say(f"Report: {out / 'report.html'}")
 
 

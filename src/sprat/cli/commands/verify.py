@@ -11,9 +11,11 @@ from sprat.cli.options import (
     DataOption,
     JsonOption,
     LimitOption,
+    numbers,
     with_data_options,
 )
 from sprat.cli.screen import as_json, bar, note, say, table
+from sprat.errors import OptionError
 
 
 @with_data_options
@@ -36,12 +38,23 @@ def command(
         float | None,
         typer.Option("--max-time-ratio", help="Native time over the original's."),
     ] = None,
+    max_browser_drop: Annotated[
+        float | None,
+        typer.Option("--max-browser-drop", help="Points that accuracy may fall in Chromium."),
+    ] = None,
+    max_first_prediction: Annotated[
+        str | None,
+        typer.Option(
+            "--max-first-prediction",
+            help="SECONDS@MBPS of a first visit in Chromium, such as 3.0@10.",
+        ),
+    ] = None,
     split: Annotated[str, typer.Option("--split", help="test or val.")] = "test",
     limit: LimitOption = None,
     json: JsonOption = False,
     options: Any = None,
 ) -> None:
-    """Hold a model against the checklist: accuracy, speed, size.
+    """Hold a model against the checklist: accuracy, speed, size, browser, network.
 
     Exit code 0 if every bar is held, 1 if one is missed, 2 if something given is wrong.
 
@@ -49,6 +62,8 @@ def command(
     Examples:
       sprat verify small --reference model.onnx --data photos
       sprat verify small --reference model.onnx --data photos --max-bytes 900000
+      sprat verify small --reference model.onnx --data photos \\
+        --max-browser-drop 1.0 --max-first-prediction 3.0@10
     """
     from sprat.workflow.verify import verify
 
@@ -60,6 +75,8 @@ def command(
             max_drop=max_drop,
             max_bytes=max_bytes,
             max_time_ratio=max_time_ratio,
+            max_browser_drop=max_browser_drop,
+            max_first_prediction=_seconds_at(max_first_prediction),
             options=options,
             split=split,
             limit=limit,
@@ -74,6 +91,15 @@ def command(
         table("", ["", "check", "figure", "bar"], rows)
         say("All bars are held." if verdict.holds else "NOT all bars are held.")
     raise typer.Exit(0 if verdict.holds else 1)
+
+
+def _seconds_at(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    found = numbers("max-first-prediction", text.replace("@", ","), float)
+    if len(found) != 2:
+        raise OptionError(f"must be SECONDS@MBPS, got {text!r}.", where="--max-first-prediction")
+    return (found[0], found[1])
 
 
 def _mark(holds: bool, bar: str) -> str:

@@ -1,0 +1,212 @@
+"""A server on the loopback interface that keeps what it serves in memory."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import brotli
+
+from sprat.errors import OutputError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+#: The built pages, made from ``web/`` by ``make web``.
+SITE = Path(__file__).parent / "site"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".css": "text/css",
+    ".json": "application/json",
+    ".wasm": "application/wasm",
+    ".onnx": "application/octet-stream",
+    ".safetensors": "application/octet-stream",
+}
+#: What a page with a model in WebAssembly needs, and no more.
+_HEADERS = {
+    "content-security-policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; "
+    "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-embedder-policy": "require-corp",
+    "cross-origin-resource-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+_START_SECONDS = 10.0
+_MAX_BODY = 1 << 30
+
+
+@dataclass(frozen=True)
+class File:
+    """One file that is served.
+
+    Attributes:
+        content: Its bytes, or a function that makes them when asked.
+        kind: Media type.
+        encoding: ``br`` where ``content`` is compressed so.
+    """
+
+    content: bytes | Callable[[], bytes]
+    kind: str
+    encoding: str = ""
+
+    def body(self) -> bytes:
+        """Return the bytes."""
+        return self.content() if callable(self.content) else self.content
+
+
+@dataclass
+class Host:
+    """What is served, and what came in.
+
+    Attributes:
+        files: By path, such as ``/prove.html``.
+        accepts: A POST to a path with such a beginning is kept.
+        received: Bodies of the POSTs, by path.
+        sent: Bytes of all bodies sent since it was last set to 0.
+        address: ``http://127.0.0.1:PORT``.
+    """
+
+    files: dict[str, File] = field(default_factory=dict)
+    accepts: tuple[str, ...] = ()
+    received: dict[str, bytes] = field(default_factory=dict)
+    sent: int = 0
+    address: str = ""
+
+    def add(self, path: str, content: bytes | Callable[[], bytes], encoding: str = "") -> None:
+        """Serve some bytes under a path."""
+        kind = _TYPES.get(Path(path).suffix, "application/octet-stream")
+        self.files[path] = File(content, kind, encoding)
+
+    def add_json(self, path: str, value: Mapping[str, Any]) -> None:
+        """Serve a JSON object under a path."""
+        self.add(path, json.dumps(value).encode())
+
+
+def site_files() -> dict[str, bytes]:
+    """Return the built pages and the runtime by path; the runtime's files are brotli-compressed.
+
+    Raises:
+        OutputError: The pages have not been built.
+    """
+    if not (SITE / "prove.html").is_file():
+        raise OutputError(
+            "the pages that prove a model are missing from this installation.",
+            where=str(SITE),
+            hint="In a clone of the repository, run 'make web' (it needs Node).",
+        )
+    return {
+        f"/{path.relative_to(SITE).as_posix()}": path.read_bytes()
+        for path in sorted(SITE.rglob("*"))
+        if path.is_file()
+    }
+
+
+@cache
+def runtime_list() -> dict[str, Any]:
+    """Return package, version and files of the runtime that is served."""
+    found: dict[str, Any] = json.loads(site_files()["/runtime/runtime.json"])
+    return found
+
+
+def with_site(host: Host) -> Host:
+    """Serve the built pages."""
+    for path, content in site_files().items():
+        if path.endswith(".br"):
+            host.add(path.removesuffix(".br"), content, "br")
+        else:
+            host.add(path, content)
+    return host
+
+
+@contextmanager
+def serving(host: Host, port: int = 0) -> Iterator[Host]:
+    """Serve while inside, on the loopback interface.
+
+    Args:
+        host: What is served; it may be added to meanwhile.
+        port: 0 takes any free one.
+
+    Yields:
+        ``host`` with its address.
+
+    Raises:
+        OutputError: The port is taken.
+    """
+    import uvicorn
+
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        raise OutputError(
+            f"port {port} cannot be used ({error.strerror}).",
+            where="--port",
+            hint="Choose another, or 0 for any.",
+        ) from error
+    host.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    config = uvicorn.Config(
+        _application(host), log_level="critical", lifespan="off", access_log=False, ws="none"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        end = time.monotonic() + _START_SECONDS
+        while not server.started and thread.is_alive() and time.monotonic() < end:
+            time.sleep(0.01)
+        yield host
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(_START_SECONDS)
+        listener.close()
+
+
+def _application(host: Host) -> Any:
+    from starlette.applications import Starlette
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    def answer(content: bytes, status: int, kind: str, extra: dict[str, str]) -> Response:
+        host.sent += len(content)
+        return Response(content, status, {**_HEADERS, **extra}, media_type=kind)
+
+    def get(request: Request) -> Response:
+        file = host.files.get(request.url.path)
+        if file is None:
+            return answer(b"not found", 404, "text/plain", {})
+        content = file.body()
+        if file.encoding and file.encoding not in request.headers.get("accept-encoding", ""):
+            return answer(brotli.decompress(content), 200, file.kind, {})
+        extra = {"content-encoding": file.encoding} if file.encoding else {}
+        return answer(content, 200, file.kind, extra)
+
+    async def post(request: Request) -> Response:
+        path = request.url.path
+        if not path.startswith(host.accepts or ("\0",)):
+            return answer(b"not found", 404, "text/plain", {})
+        if int(request.headers.get("content-length", _MAX_BODY + 1)) > _MAX_BODY:
+            return answer(b"too large", 413, "text/plain", {})
+        host.received[path] = await request.body()
+        return answer(b"", 204, "text/plain", {})
+
+    return Starlette(
+        routes=[
+            Route("/{path:path}", get, methods=["GET"]),
+            Route("/{path:path}", post, methods=["POST"]),
+        ]
+    )

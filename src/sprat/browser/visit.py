@@ -1,0 +1,296 @@
+"""First visits to a page over throttled networks."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sprat.browser.chromium import Chromium, within
+from sprat.browser.host import Host
+from sprat.browser.types import Frame, Visit
+from sprat.errors import BrowserError
+from sprat.evaluate.types import Interval
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+#: Milliseconds that a request waits on a line of so many Mbps.
+LATENCY = {50.0: 5.0, 10.0: 50.0, 1.0: 300.0}
+#: A known transfer may differ so much from theory before no figure is trusted.
+TRUST = 0.15
+#: How long the known transfer takes in theory.
+_KNOWN_SECONDS = 1.0
+#: Requests in a row before the large files flow: the page, then the file.
+_ROUNDS_TRIPS = 2
+_SHORT = 10.0
+_REPEATS = 3
+#: When pictures are taken, seconds from the start of the navigation.
+_FRAME_TIMES = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 45.0)
+_VIEW = {"width": 320, "height": 400}
+_MOST_GAIN = 1.5
+_IN_WORKER = """() => new Promise((done) => {
+  const worker = new Worker("/known.js");
+  worker.onmessage = ({ data }) => done(data);
+  worker.postMessage(0);
+})"""
+_TRANSFER = """async (address) => {
+  const start = performance.now();
+  await (await fetch(address)).arrayBuffer();
+  return performance.now() - start;
+}"""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A network.
+
+    Attributes:
+        mbps: 10^6 bits a second, down and up.
+        latency: Milliseconds that each request waits.
+        gain: Factor on the throughput that the browser is told, so that it keeps to ``mbps``:
+            Chromium's throttle is some per cent slow on fast lines.
+    """
+
+    mbps: float
+    latency: float
+    gain: float = 1.0
+
+    def seconds(self, size: int) -> float:
+        """Return what theory says of one transfer."""
+        return self.latency / 1000 + size * 8 / (self.mbps * 1e6)
+
+
+def line(mbps: float) -> Line:
+    """Return a network with the usual latency of its speed."""
+    nearest = min(LATENCY, key=lambda known: abs(np.log(known / mbps)))
+    return Line(mbps, LATENCY[nearest])
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a visit loads.
+
+    Attributes:
+        name: ``original`` or ``model``.
+        title: What the page says it is.
+        runtime: Addresses of the runtime's files.
+        model: Address of the model.
+        sample: Address of the sample.
+        preprocess: How an image becomes the input; None where the sample is a tensor.
+        decoded: Bytes of the model and of the runtime's wasm, decoded.
+    """
+
+    name: str
+    title: str
+    runtime: dict[str, str]
+    model: str
+    sample: str
+    preprocess: dict[str, Any] | None
+    decoded: int
+
+
+@dataclass(frozen=True)
+class Once:
+    """What one visit gave.
+
+    Attributes:
+        seconds: Time to the first prediction from the start of the navigation.
+        sent: Bytes of all bodies sent.
+        frames: Pictures on the way, where they were wanted.
+    """
+
+    seconds: float
+    sent: int
+    frames: tuple[Frame, ...]
+
+
+def add_visit(host: Host, subject: Subject) -> None:
+    """Serve the page of a visit as ``/visit-NAME.html``."""
+    case = {
+        "title": subject.title,
+        "runtime": subject.runtime,
+        "model": subject.model,
+        "bytes": subject.decoded,
+        "sample": subject.sample,
+        "preprocess": subject.preprocess,
+    }
+    text = json.dumps(case).replace("<", "\\u003c")
+    early = "".join(
+        f'<link rel="preload" as="fetch" crossorigin href="{address}">'
+        for address in (subject.runtime["wasm"], subject.model)
+    )
+    page = host.files["/visit.html"].body().decode()
+    marked = '<script type="application/json" id="case">'
+    page = page.replace(f"{marked}{{}}", f"{marked}{text}").replace("<body", f"{early}<body", 1)
+    host.add(f"/visit-{subject.name}.html", page.encode())
+
+
+async def throttle(page: Page, network: Line | None) -> None:
+    """Slow the page and its workers down by the DevTools protocol."""
+    session = await within(page.context.new_cdp_session(page))
+    rate = network.gain * network.mbps * 1e6 / 8 if network is not None else -1
+    await within(session.send("Network.enable"))
+    await within(
+        session.send(
+            "Network.emulateNetworkConditions",
+            {
+                "offline": False,
+                "latency": network.latency if network is not None else 0,
+                "downloadThroughput": rate,
+                "uploadThroughput": rate,
+            },
+        )
+    )
+
+
+async def calibrated(chromium: Chromium, host: Host, network: Line) -> Line:
+    """Set the throttle by a known transfer, and check it by another, before any figure is trusted.
+
+    Args:
+        chromium: The browser.
+        host: Serves the transfer.
+        network: How fast it is to be.
+
+    Returns:
+        The network with its gain.
+
+    Raises:
+        BrowserError: The page or a worker is not throttled as it was told.
+    """
+    size = round(_KNOWN_SECONDS * network.mbps * 1e6 / 8)
+    host.add("/known", bytes(size))
+    script = f"onmessage = async () => postMessage(await ({_TRANSFER})('/known'));"
+    host.add("/known.js", script.encode())
+    async with chromium.page() as page:
+        await within(page.goto(f"{host.address}/visit.html"))
+        await throttle(page, network)
+        first = float(await within(page.evaluate(_TRANSFER, "/known"))) / 1000
+        gain = (first - network.latency / 1000) / (size * 8 / (network.mbps * 1e6))
+        tuned = replace(network, gain=min(_MOST_GAIN, max(1.0, gain)))
+        await throttle(page, tuned)
+        alone = float(await within(page.evaluate(_TRANSFER, "/known"))) / 1000
+        worker = float(await within(page.evaluate(_IN_WORKER))) / 1000
+    wanted = network.seconds(size)
+    if max(abs(alone - wanted), abs(worker - wanted)) > TRUST * wanted:
+        raise BrowserError(
+            f"a transfer of {wanted:.2f} s at {network.mbps:g} Mbps took {alone:.2f} s in the page "
+            f"and {worker:.2f} s in a worker.",
+            hint="Close other programs, and try again.",
+        )
+    return tuned
+
+
+async def visit(
+    chromium: Chromium,
+    host: Host,
+    subject: Subject,
+    network: Line | None,
+    *,
+    limit: float,
+    frames: bool = False,
+) -> Once:
+    """Visit once with an empty cache.
+
+    Args:
+        chromium: The browser.
+        host: Serves the page.
+        subject: What is loaded.
+        network: How fast; None is unthrottled.
+        limit: Seconds after which the visit has failed.
+        frames: Take pictures on the way.
+
+    Returns:
+        What the visit gave.
+
+    Raises:
+        BrowserError: There was no prediction.
+    """
+    async with chromium.page(viewport=_VIEW) as page:
+        await throttle(page, network)
+        host.sent = 0
+        start = time.monotonic()
+        pictures: list[Frame] = []
+        watch = asyncio.create_task(_watch(page, subject.name, start, pictures)) if frames else None
+        address = f"{host.address}/visit-{subject.name}.html"
+        await within(page.goto(address, wait_until="commit"), limit)
+        done = page.wait_for_selector(
+            'body:not([data-state="loading"])', state="attached", timeout=1000 * limit
+        )
+        await within(done, limit + 5)
+        state = await within(page.evaluate("({...document.body.dataset})"))
+        sent = host.sent
+        if watch is not None:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+            pictures.append(await _frame(page, subject.name, float(state["milliseconds"]) / 1000))
+        if state["state"] != "answered":
+            said = await within(page.inner_text("#answer"))
+            raise BrowserError(f"the page gave no prediction: {said}")
+        return Once(float(state["milliseconds"]) / 1000, sent, tuple(pictures))
+
+
+async def _watch(page: Page, name: str, start: float, pictures: list[Frame]) -> None:
+    for moment in _FRAME_TIMES:
+        await asyncio.sleep(max(0.0, start + moment - time.monotonic()))
+        with suppress(BrowserError):
+            pictures.append(await _frame(page, name, time.monotonic() - start))
+
+
+async def _frame(page: Page, name: str, seconds: float) -> Frame:
+    image = await within(page.screenshot(type="jpeg", quality=60))
+    return Frame(name, round(seconds, 2), base64.b64encode(image).decode("ascii"))
+
+
+async def visits(
+    chromium: Chromium,
+    host: Host,
+    subject: Subject,
+    networks: Sequence[Line],
+    *,
+    longest: float,
+) -> list[Visit]:
+    """Visit over each network.
+
+    Args:
+        chromium: The browser.
+        host: Serves the page.
+        subject: What is loaded.
+        networks: How fast.
+        longest: Visits that theory puts beyond so many seconds are not made.
+
+    Returns:
+        One for each network, in their order.
+    """
+    free = await visit(chromium, host, subject, None, limit=longest + 60)
+    found = []
+    for network in networks:
+        waiting = _ROUNDS_TRIPS * network.latency / 1000
+        predicted = free.seconds + waiting + free.sent * 8 / (network.mbps * 1e6)
+        times: list[float] = []
+        if predicted <= longest:
+            for _ in range(_REPEATS if predicted <= _SHORT else 1):
+                limit = 3 * predicted + 60
+                once = await visit(chromium, host, subject, network, limit=limit)
+                times.append(once.seconds)
+        found.append(
+            Visit(
+                subject.name,
+                network.mbps,
+                network.latency,
+                free.sent,
+                float(np.median(times)) if times else None,
+                Interval(min(times), max(times)) if times else None,
+                predicted,
+                len(times),
+            )
+        )
+    return found

@@ -1,0 +1,58 @@
+"""``sprat try``."""
+
+from __future__ import annotations
+
+import signal
+import webbrowser
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Event
+from typing import Annotated, Any
+
+import typer
+
+from sprat.cli.options import DataOption, with_data_options
+from sprat.cli.screen import bar, say
+
+
+@with_data_options
+def command(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="The small model, or a folder that optimize wrote.", show_default=False
+        ),
+    ],
+    reference: Annotated[
+        Path, typer.Option("--reference", help="The original.", show_default=False)
+    ],
+    data: DataOption,
+    port: Annotated[int, typer.Option("--port", help="0 takes any free one.", min=0)] = 0,
+    open_: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
+    ] = True,
+    options: Any = None,
+) -> None:
+    """Try both models on a local page: draw or drop an image, compare answers, times, bytes.
+
+    Served to this machine only, until Ctrl-C.
+
+    \b
+    Examples:
+      sprat try small --reference model.onnx --data photos
+      sprat try small --reference model.onnx --data photos --port 8000 --no-open
+    """
+    from sprat.workflow.tryout import tryout
+
+    ended = Event()
+    with ExitStack() as stack:
+        with bar() as progress:
+            address = stack.enter_context(
+                tryout(model, reference, data, options=options, port=port, progress=progress)
+            )
+        signal.signal(signal.SIGINT, lambda *_: ended.set())
+        say(f"{address}  (Ctrl-C ends it)")
+        if open_:
+            webbrowser.open(address)
+        while not ended.wait(1):
+            pass

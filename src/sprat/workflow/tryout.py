@@ -1,0 +1,97 @@
+"""``try``: a local page on which a person draws and sees what both models say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import brotli
+
+from sprat.browser.drive import RUNTIME
+from sprat.browser.host import Host, serving, with_site
+from sprat.data.options import DataOptions
+from sprat.errors import OptionError
+from sprat.model.load import load, model_file, total_bytes
+from sprat.model.wire import brotli_bytes, wire_bytes
+from sprat.progress import Progress, silent
+from sprat.workflow.setting import Setting, is_fixed, open_setting
+
+#: Images that the page offers, and those that decide how the output is read.
+SAMPLES = 48
+
+
+@contextmanager
+def tryout(
+    place: Path,
+    reference: Path,
+    data: str | Path,
+    *,
+    options: DataOptions | None = None,
+    port: int = 0,
+    progress: Progress = silent,
+) -> Iterator[str]:
+    """Serve the page on the loopback interface while inside.
+
+    Args:
+        place: The small model's file, or a folder that ``optimize`` wrote.
+        reference: The original.
+        data: Images as for ``optimize``: they tell the preprocessing and the classes, and some are
+            offered as samples.
+        options: Preprocessing and output options; they go before ``sprat.toml``.
+        port: 0 takes any free one.
+        progress: Told how far the work is.
+
+    Yields:
+        The page's address.
+
+    Raises:
+        InputError: A model, the data or an option is wrong, or the samples are no images.
+        OutputError: The port is taken.
+    """
+    path = model_file(place)
+    setting = open_setting(reference, data, options, limit=SAMPLES, split="test", progress=progress)
+    host = with_site(Host())
+    host.add_json("/try.json", _page(setting, path, host))
+    host.files["/"] = host.files["/try.html"]
+    with serving(host, port):
+        yield f"{host.address}/"
+
+
+def _page(setting: Setting, path: Path, host: Host) -> dict[str, Any]:
+    how, reading = setting.data.preprocess, setting.reference.reading
+    if how is None:
+        raise OptionError("the page draws images, and these samples are none.", where="--data")
+    if is_fixed(setting.model) and setting.reference.size != 1:
+        raise OptionError(
+            f"the model takes {setting.reference.size} images at once; the page gives one.",
+            where=str(setting.path),
+        )
+    model = load(path).SerializeToString(deterministic=True)
+    original = setting.model.SerializeToString(deterministic=True)
+    host.add("/models/small.onnx", brotli.compress(model, lgwin=22), "br")
+    host.add("/models/original.onnx", original)
+    samples = [s for s in setting.reference.dataset.samples if s.path is not None]
+    for i, sample in enumerate(samples):
+        assert sample.path is not None
+        host.add(f"/images/{i}", sample.path.read_bytes)
+    before = wire_bytes(total_bytes(setting.path), exact=False).brotli
+    classes = list(setting.data.choice.classes)
+    return {
+        "runtime": RUNTIME,
+        "models": {
+            "small": {"address": "/models/small.onnx", "bytes": brotli_bytes(model)},
+            "original": {"address": "/models/original.onnx", "bytes": before},
+        },
+        "preprocess": how.as_json(),
+        "reading": {
+            "output": reading.output,
+            "kind": reading.kind,
+            "probability": reading.probability,
+            "threshold": reading.threshold,
+            "order": list(reading.order),
+        },
+        "classes": classes,
+        "samples": [classes[s.label] if s.label is not None else "" for s in samples],
+    }

@@ -1,0 +1,135 @@
+/** The page's side of the worker: one model, its calls in order. */
+
+import type { Preprocess } from "./preprocess";
+import type { Calls, Opened, Reply, Request, Runtime } from "./protocol";
+import type { Tensors } from "./tensors";
+
+interface Waiting {
+  resolve: (value: unknown) => void;
+  reject: (error: Error) => void;
+}
+
+export interface Source {
+  runtime: Runtime;
+  /** Address of the model. */
+  model: string;
+  threads?: number;
+  /** Milliseconds after which a call counts as hung; the worker is then ended. */
+  limit?: number;
+  /** Told the decoded bytes that came in. */
+  onProgress?: (bytes: number) => void;
+}
+
+const LIMIT = 120_000;
+
+/** Fetch a file; a page that says "not found" in HTML is an error, not a model. */
+export async function fetchBytes(
+  address: string,
+  onProgress: (bytes: number) => void = () => {},
+): Promise<ArrayBuffer> {
+  const response = await fetch(address);
+  if (!response.ok) throw new Error(`HTTP ${response.status} for ${address}`);
+  if (response.body === null) return response.arrayBuffer();
+  const watched = response.body.pipeThrough(
+    new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+      transform(chunk, controller) {
+        onProgress(chunk.byteLength);
+        controller.enqueue(chunk);
+      },
+    }),
+  );
+  return new Response(watched).arrayBuffer();
+}
+
+export class Engine {
+  readonly #worker: Worker;
+  readonly #limit: number;
+  readonly #waiting = new Map<number, Waiting>();
+  #next = 0;
+  /** What the model is, once {@link Engine.open} returned. */
+  opened: Opened = { inputs: [], outputs: [], milliseconds: 0, heap: 0 };
+
+  private constructor(limit: number) {
+    this.#limit = limit;
+    this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+    this.#worker.onmessage = ({ data }: MessageEvent<Reply>) => this.#settle(data);
+    this.#worker.onerror = (event) => this.#fail(new Error(event.message || "the worker died"));
+  }
+
+  /** Fetch the runtime and the model side by side, and make a session in a new worker. */
+  static async open(source: Source): Promise<Engine> {
+    const engine = new Engine(source.limit ?? LIMIT);
+    try {
+      const [wasm, model] = await Promise.all([
+        fetchBytes(source.runtime.wasm, source.onProgress),
+        fetchBytes(source.model, source.onProgress),
+      ]);
+      const address = (path: string) => new URL(path, document.baseURI).href;
+      const runtime = {
+        module: address(source.runtime.module),
+        glue: address(source.runtime.glue),
+        wasm: address(source.runtime.wasm),
+      };
+      const args = [runtime, wasm, model, source.threads ?? 1];
+      engine.opened = (await engine.#call("open", args, [wasm, model])) as Opened;
+      return engine;
+    } catch (error) {
+      engine.close();
+      throw error;
+    }
+  }
+
+  /** Make another model's session in the same worker; the runtime stays. */
+  async reopen(model: ArrayBuffer): Promise<Opened> {
+    const none = { module: "", glue: "", wasm: "" };
+    this.opened = (await this.#call("open", [none, new ArrayBuffer(0), model, 1])) as Opened;
+    return this.opened;
+  }
+
+  prepare(image: Blob, how: Preprocess): Promise<Tensors> {
+    return this.#call("prepare", [image, how]) as ReturnType<Calls["prepare"]>;
+  }
+
+  run(feeds: Tensors): Promise<Tensors> {
+    return this.#call("run", [feeds]) as ReturnType<Calls["run"]>;
+  }
+
+  time(feeds: Tensors, milliseconds: number): Promise<number[]> {
+    return this.#call("time", [feeds, milliseconds]) as ReturnType<Calls["time"]>;
+  }
+
+  heap(): Promise<number> {
+    return this.#call("heap", []) as ReturnType<Calls["heap"]>;
+  }
+
+  /** End the worker; calls under way are rejected. */
+  close(): void {
+    this.#worker.terminate();
+    this.#fail(new Error("the engine was closed"));
+  }
+
+  #call(call: keyof Calls, args: unknown[], transfer: Transferable[] = []): Promise<unknown> {
+    const id = this.#next++;
+    const request: Request = { id, call, args };
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    this.#waiting.set(id, { resolve, reject });
+    const timer = setTimeout(() => {
+      this.#worker.terminate();
+      this.#fail(new Error(`'${call}' took more than ${this.#limit / 1000} s`));
+    }, this.#limit);
+    this.#worker.postMessage(request, transfer);
+    return promise.finally(() => clearTimeout(timer));
+  }
+
+  #settle({ id, result, error }: Reply): void {
+    const waiting = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    if (error === undefined) waiting?.resolve(result);
+    else waiting?.reject(new Error(error));
+  }
+
+  #fail(error: Error): void {
+    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#waiting.clear();
+  }
+}

@@ -1,0 +1,49 @@
+/** What the page and its worker say to each other. */
+
+import type { Preprocess } from "./preprocess";
+import type { Tensors } from "./tensors";
+
+/** Where the runtime's two scripts lie; its wasm comes as bytes. */
+export interface Runtime {
+  /** `ort.wasm.min.mjs` or another build of ONNX Runtime Web. */
+  module: string;
+  /** The script that goes with the wasm file, such as `ort-wasm-simd-threaded.mjs`. */
+  glue: string;
+  /** The wasm file. */
+  wasm: string;
+}
+
+export interface Opened {
+  inputs: string[];
+  outputs: string[];
+  /** Milliseconds to make the session, the runtime's start included. */
+  milliseconds: number;
+  heap: number;
+}
+
+/** The worker's calls: name to arguments and result. */
+export interface Calls {
+  open: (
+    runtime: Runtime,
+    wasm: ArrayBuffer,
+    model: ArrayBuffer,
+    threads: number,
+  ) => Promise<Opened>;
+  prepare: (image: Blob, how: Preprocess) => Promise<Tensors>;
+  run: (feeds: Tensors) => Promise<Tensors>;
+  /** Run again and again for so many milliseconds, at least once; returns each run's own. */
+  time: (feeds: Tensors, milliseconds: number) => Promise<number[]>;
+  heap: () => Promise<number>;
+}
+
+export interface Request {
+  id: number;
+  call: keyof Calls;
+  args: unknown[];
+}
+
+export interface Reply {
+  id: number;
+  result?: unknown;
+  error?: string;
+}

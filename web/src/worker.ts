@@ -1,0 +1,96 @@
+/** Inference, away from the page's own thread. */
+
+import type * as Ort from "onnxruntime-web";
+import { heapBytes } from "./heap";
+import { decodeImage } from "./pixels";
+import { toTensor } from "./preprocess";
+import type { Calls, Reply, Request } from "./protocol";
+import type { Tensors } from "./tensors";
+
+type Library = typeof Ort;
+
+let ort: Library | undefined;
+let session: Ort.InferenceSession | undefined;
+
+function opened(): [Library, Ort.InferenceSession] {
+  if (ort === undefined || session === undefined) throw new Error("no model is open");
+  return [ort, session];
+}
+
+function feed(library: Library, tensors: Tensors): Ort.InferenceSession.FeedsType {
+  const make = library.Tensor as unknown as new (t: string, d: unknown, s: number[]) => Ort.Tensor;
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, t]) => [name, new make(t.type, t.data, t.dims)]),
+  );
+}
+
+async function run(feeds: Ort.InferenceSession.FeedsType): Promise<Tensors> {
+  const found = await opened()[1].run(feeds);
+  const tensors: Tensors = {};
+  for (const [name, value] of Object.entries(found)) {
+    tensors[name] = {
+      type: value.type,
+      dims: [...value.dims],
+      data: value.data as unknown as ArrayBufferView,
+    };
+  }
+  return tensors;
+}
+
+const calls: Calls = {
+  async open(runtime, wasm, model, threads) {
+    const start = performance.now();
+    if (ort === undefined) {
+      ort = (await import(/* @vite-ignore */ runtime.module)) as Library;
+      ort.env.wasm.numThreads = threads;
+      ort.env.wasm.wasmPaths = { mjs: runtime.glue };
+      ort.env.wasm.wasmBinary = wasm;
+      ort.env.logLevel = "error";
+    }
+    await session?.release();
+    session = undefined;
+    session = await ort.InferenceSession.create(new Uint8Array(model), {
+      executionProviders: ["wasm"],
+    });
+    const milliseconds = performance.now() - start;
+    const { inputNames, outputNames } = session;
+    return {
+      inputs: [...inputNames],
+      outputs: [...outputNames],
+      milliseconds,
+      heap: heapBytes(),
+    };
+  },
+  async prepare(image, how) {
+    return { [how.input]: toTensor(await decodeImage(image), how) };
+  },
+  async run(feeds) {
+    return run(feed(opened()[0], feeds));
+  },
+  async time(feeds, milliseconds) {
+    const [library, model] = opened();
+    const prepared = feed(library, feeds);
+    const times: number[] = [];
+    const end = performance.now() + milliseconds;
+    do {
+      const start = performance.now();
+      await model.run(prepared);
+      times.push(performance.now() - start);
+    } while (performance.now() < end);
+    return times;
+  },
+  async heap() {
+    return heapBytes();
+  },
+};
+
+self.onmessage = async ({ data }: MessageEvent<Request>) => {
+  const reply: Reply = { id: data.id };
+  try {
+    const call = calls[data.call] as (...args: unknown[]) => Promise<unknown>;
+    reply.result = await call(...data.args);
+  } catch (error) {
+    reply.error = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  }
+  self.postMessage(reply);
+};

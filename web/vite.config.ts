@@ -1,0 +1,53 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { brotliCompressSync, constants } from "node:zlib";
+import { defineConfig, type Plugin } from "vite";
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+/** The scripts and the one wasm file of ONNX Runtime Web that run on the CPU. */
+const RUNTIME = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"];
+
+/** Put the runtime beside the pages, compressed at brotli's best, with a list of what it is. */
+function runtime(): Plugin {
+  return {
+    name: "onnxruntime-web",
+    apply: "build",
+    generateBundle() {
+      const folder = here("node_modules/onnxruntime-web");
+      const { version } = JSON.parse(readFileSync(`${folder}/package.json`, "utf8"));
+      const files: Record<string, { bytes: number; sha256: string }> = {};
+      for (const name of RUNTIME) {
+        const content = readFileSync(`${folder}/dist/${name}`);
+        const sha256 = createHash("sha256").update(content).digest("hex");
+        files[name] = { bytes: content.length, sha256 };
+        const params = {
+          [constants.BROTLI_PARAM_QUALITY]: 11,
+          [constants.BROTLI_PARAM_LGWIN]: 22,
+          [constants.BROTLI_PARAM_SIZE_HINT]: content.length,
+        };
+        const source = brotliCompressSync(content, { params });
+        this.emitFile({ type: "asset", fileName: `runtime/${name}.br`, source });
+      }
+      const list = { package: "onnxruntime-web", version, license: "MIT", files };
+      const source = `${JSON.stringify(list, null, 2)}\n`;
+      this.emitFile({ type: "asset", fileName: "runtime/runtime.json", source });
+    },
+  };
+}
+
+export default defineConfig({
+  base: "./",
+  plugins: [runtime()],
+  worker: { format: "es" },
+  build: {
+    outDir: here("../src/sprat/browser/site"),
+    emptyOutDir: true,
+    target: "es2022",
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0,
+    reportCompressedSize: false,
+    rolldownOptions: { input: ["prove", "visit", "try"].map((name) => here(`${name}.html`)) },
+  },
+});
