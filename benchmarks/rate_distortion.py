@@ -13,8 +13,8 @@ from pathlib import Path
 from benchmarks.rd_curve import Ground, Measured, open_ground
 from sprat.errors import SpratError
 from sprat.model.wire import brotli_bytes
-from sprat.quantize.configs import Config, Dynamic, Static, Weights
-from sprat.quantize.quantize import quantize
+from sprat.quantization.configs import Config, Dynamic, Static, Weights
+from sprat.quantization.quantize import quantize
 
 PEERS: dict[str, Config] = {
     "onnxruntime dynamic": Dynamic(),

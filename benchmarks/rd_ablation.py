@@ -18,8 +18,8 @@ from unittest import mock
 import numpy as np
 
 from benchmarks.rd_curve import Compared, Ground, open_ground
-from sprat.quantize.rate_distortion import Prepared, choice, engine
-from sprat.quantize.rate_distortion.engine import Part
+from sprat.quantization.rate_distortion import Prepared, choice, engine
+from sprat.quantization.rate_distortion.engine import Part
 
 #: Makes the rate term vanish against the error while the steps stay.
 _FREE = 1e-9

@@ -18,8 +18,8 @@ from sprat.model.inspect import Inspection, TensorInfo, inspect
 from sprat.model.load import save
 from sprat.model.wire import RUNTIME_BROTLI_BYTES, brotli_bytes, gzip_bytes, wire_bytes
 from sprat.model.work import multiply_adds
-from sprat.quantize.configs import Dynamic, Weights
-from sprat.quantize.quantize import quantize
+from sprat.quantization.configs import Dynamic, Weights
+from sprat.quantization.quantize import quantize
 from tests.models import (
     Builder,
     cnn_with_batch_norm,

@@ -14,9 +14,9 @@ from sprat.errors import NoGainError, OptionError
 from sprat.graph.simplify import simplify
 from sprat.model.nodes import name_nodes
 from sprat.model.session import open_session
-from sprat.quantize.configs import Config, Dynamic, Float16, Static, Weights
-from sprat.quantize.quantize import quantize
-from sprat.quantize.weights import round_per_channel, weight_axes, with_integers
+from sprat.quantization.configs import Config, Dynamic, Float16, Static, Weights
+from sprat.quantization.quantize import quantize
+from sprat.quantization.weights import round_per_channel, weight_axes, with_integers
 from tests.networks import cnn, feeds, mlp
 
 

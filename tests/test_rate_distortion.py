@@ -18,12 +18,12 @@ from sprat.model.load import load
 from sprat.model.nodes import name_nodes
 from sprat.model.session import open_session
 from sprat.model.wire import brotli_bytes
-from sprat.quantize.configs import Static
-from sprat.quantize.rate_distortion import Prepared, integer_graph, pack, prepare
-from sprat.quantize.rate_distortion.choice import choose, cost, temper
-from sprat.quantize.rate_distortion.engine import expanded, measure, replaced
-from sprat.quantize.rate_distortion.layers import find_layers, weight_of
-from sprat.quantize.rate_distortion.rounding import (
+from sprat.quantization.configs import Static
+from sprat.quantization.rate_distortion import Prepared, integer_graph, pack, prepare
+from sprat.quantization.rate_distortion.choice import choose, cost, temper
+from sprat.quantization.rate_distortion.engine import expanded, measure, replaced
+from sprat.quantization.rate_distortion.layers import find_layers, weight_of
+from sprat.quantization.rate_distortion.rounding import (
     bit_costs,
     entropy_bits,
     inverse_factor,

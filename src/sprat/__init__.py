@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from sprat.graph.simplify import simplify
     from sprat.model.inspect import inspect
     from sprat.model.load import load, save
-    from sprat.quantize.configs import Dynamic, Float16, RateDistortion, Static, Weights
-    from sprat.quantize.quantize import quantize
+    from sprat.quantization.configs import Dynamic, Float16, RateDistortion, Static, Weights
+    from sprat.quantization.quantize import quantize
     from sprat.record.history import read as history
     from sprat.workflow.compare import compare
     from sprat.workflow.optimize import Budget, optimize
+    from sprat.workflow.prove import Plan, prove
+    from sprat.workflow.tryout import tryout
     from sprat.workflow.verify import verify
 
 __version__ = "0.1.0"
@@ -33,6 +35,7 @@ __all__ = [
     "DataOptions",
     "Dynamic",
     "Float16",
+    "Plan",
     "RateDistortion",
     "SpratError",
     "Static",
@@ -43,29 +46,34 @@ __all__ = [
     "inspect",
     "load",
     "optimize",
+    "prove",
     "quantize",
     "save",
     "simplify",
+    "tryout",
     "verify",
 ]
 
 _HOMES = {
     "Budget": "sprat.workflow.optimize:Budget",
     "DataOptions": "sprat.data.options:DataOptions",
-    "Dynamic": "sprat.quantize.configs:Dynamic",
-    "Float16": "sprat.quantize.configs:Float16",
-    "RateDistortion": "sprat.quantize.configs:RateDistortion",
+    "Dynamic": "sprat.quantization.configs:Dynamic",
+    "Float16": "sprat.quantization.configs:Float16",
+    "Plan": "sprat.workflow.prove:Plan",
+    "RateDistortion": "sprat.quantization.configs:RateDistortion",
     "SpratError": "sprat.errors:SpratError",
-    "Static": "sprat.quantize.configs:Static",
-    "Weights": "sprat.quantize.configs:Weights",
+    "Static": "sprat.quantization.configs:Static",
+    "Weights": "sprat.quantization.configs:Weights",
     "compare": "sprat.workflow.compare:compare",
     "history": "sprat.record.history:read",
     "inspect": "sprat.model.inspect:inspect",
     "load": "sprat.model.load:load",
     "optimize": "sprat.workflow.optimize:optimize",
-    "quantize": "sprat.quantize.quantize:quantize",
+    "prove": "sprat.workflow.prove:prove",
+    "quantize": "sprat.quantization.quantize:quantize",
     "save": "sprat.model.load:save",
     "simplify": "sprat.graph.simplify:simplify",
+    "tryout": "sprat.workflow.tryout:tryout",
     "verify": "sprat.workflow.verify:verify",
 }
 

@@ -2,8 +2,8 @@
  * Resizing that gives the bytes of Pillow's `Image.resize`, with which models are trained and
  * measured. A canvas scales by a filter of each browser's own, without antialiasing in some.
  *
- * Two passes, each with 22-bit fixed-point weights and rounding to 8 bits, as in Pillow's
- * `Resample.c`.
+ * Two passes, each with 22-bit fixed-point weights and rounding to 8 bits, as in the
+ * `Resample.c` of Pillow 13.
  */
 
 /** 8-bit pixels, rows first, channels together. */
@@ -151,6 +151,11 @@ export function resize(
     return same ? source : nearest(source, width, height);
   }
   const filter = FILTERS[interpolation];
-  const wide = source.width === width ? source : pass(source, width, "x", filter);
-  return wide.height === height ? wide : pass(wide, height, "y", filter);
+  const across = (image: Pixels) =>
+    image.width === width ? image : pass(image, width, "x", filter);
+  const down = (image: Pixels) =>
+    image.height === height ? image : pass(image, height, "y", filter);
+  // Pillow since version 13: a height that shrinks far more than the width goes first.
+  const tall = source.height - height > 2 * Math.max(0, source.width - width);
+  return tall ? across(down(source)) : down(across(source));
 }

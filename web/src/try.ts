@@ -61,6 +61,7 @@ class Page {
   readonly #pad: Pad;
   #picture: Blob | undefined;
   #label = "";
+  #problem = "";
   #sample = 0;
   #turn = 0;
 
@@ -136,9 +137,11 @@ class Page {
     try {
       await this.#pad.show(file);
     } catch (error) {
-      part("label").textContent = String(error);
+      this.#problem = error instanceof Error ? error.message : String(error);
+      this.#show();
       return;
     }
+    this.#problem = "";
     this.#picture = file;
     this.#label = label;
     await this.#ask();
@@ -207,8 +210,8 @@ class Page {
     }
     part("language").textContent = word(language, "language");
     part("pad").setAttribute("aria-label", word(language, "pad"));
-    part("label").textContent =
-      this.#label === "" ? "" : word(language, "label", { label: this.#label });
+    const label = this.#label === "" ? "" : word(language, "label", { label: this.#label });
+    part("label").textContent = this.#problem || label;
     const cards = this.#chosen().map((name) => this.#cards.get(name)!);
     part("cards").replaceChildren(...cards.map((card) => this.#card(card)));
     this.#agree(cards);

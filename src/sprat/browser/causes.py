@@ -27,7 +27,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
     (
         r"out of memory|bad_alloc|Array buffer allocation failed|Cannot enlarge memory"
         r"|memory access out of bounds|Aborted\(\)|Failed to allocate|invalid array length"
-        r"|Invalid typed array length|could not be cloned",
+        r"|Invalid typed array length|could not be cloned|no browser holds that|SafeInt",
         "not enough memory",
         "A page gets at most 4 GB, on phones far less. Make the model or its input smaller.",
     ),

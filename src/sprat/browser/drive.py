@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ RUNTIME = {
 }
 #: One call of the worker may take so long, in seconds.
 CALL_SECONDS = 120.0
+#: A page whose worker is busy still answers within this; if it does not, the browser hangs.
+_PULSE_SECONDS = 15.0
 #: Samples between two signs of progress.
 _CHUNK = 8
 _ROUNDS = 9
@@ -69,9 +72,7 @@ class Driver:
         }
         found = await self._tried("open", name, wanted)
         if "error" in found:
-            said = found["error"]
-            meaning, hint = cause(said)
-            return Loading(False, said, meaning, hint)
+            return refusal(found["error"])
         value = found["value"]
         return Loading(True, milliseconds=value["milliseconds"], heap=int(value["heap"]))
 
@@ -79,8 +80,8 @@ class Driver:
         """End a model's worker, so that its memory is free."""
         await self._call("close", name)
 
-    async def answers(self, name: str, count: int, stage: str) -> Outputs:
-        """Run samples ``0`` to ``count`` and return each output over all of them."""
+    async def answers(self, name: str, count: int, stage: str) -> list[Outputs]:
+        """Run samples ``0`` to ``count`` and return the outputs of each."""
         for start in range(0, count, _CHUNK):
             await self._call("answer", name, start, min(count, start + _CHUNK))
             self.progress(stage, min(count, start + _CHUNK), count)
@@ -88,30 +89,26 @@ class Driver:
 
     async def looks(
         self, name: str, preprocess: dict[str, Any], count: int, stage: str
-    ) -> tuple[Outputs, Outputs]:
+    ) -> tuple[list[Outputs], list[Outputs]]:
         """Let the page preprocess images ``0`` to ``count`` and answer them.
 
         Returns:
-            The inputs that it made, and the model's outputs on them.
+            The inputs that it made, and the model's outputs on them, by image.
         """
         for start in range(0, count, _CHUNK):
             await self._call("look", name, preprocess, start, min(count, start + _CHUNK))
             self.progress(stage, min(count, start + _CHUNK), count)
         return self.received("/prepared", count), self.received(f"/seen/{name}", count)
 
-    def received(self, folder: str, count: int) -> Outputs:
-        """Take the tensors that the page sent, joined along the first axis."""
+    def received(self, folder: str, count: int) -> list[Outputs]:
+        """Take the tensors that the page sent."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
-        parts: dict[str, list[Any]] = {}
         try:
-            for i in range(count):
-                for name, values in load(self.host.received.pop(f"{folder}/{i}")).items():
-                    parts.setdefault(name, []).append(values)
+            return [load(self.host.received.pop(f"{folder}/{i}")) for i in range(count)]
         except (KeyError, SafetensorError) as error:
             raise BrowserError(f"the page sent no answer that can be read: {error}") from error
-        return {name: np.concatenate(found) for name, found in parts.items()}
 
     async def timings(self, names: Sequence[str], threads: int, first: float) -> Timing:
         """Time models by turns; the first is the one meant, the second the original."""
@@ -146,6 +143,11 @@ class Driver:
         """Return the milliseconds of one run, as the page sees them."""
         return float(await self._call("first", name, "/samples/0.safetensors"))
 
+    async def runs(self, name: str, loading: Loading) -> Loading:
+        """Run one sample of a model that loads; what stops it is as bad as not loading."""
+        found = await self._tried("first", name, "/samples/0.safetensors")
+        return refusal(found["error"]) if "error" in found else loading
+
     async def heap(self, name: str) -> int:
         """Return the bytes of the WebAssembly heap, which never shrinks."""
         return int(await self._call("heap", name))
@@ -165,8 +167,14 @@ class Driver:
         )
 
     async def _tried(self, call: str, *args: Any) -> dict[str, Any]:
-        limit = CALL_SECONDS * _CHUNK
-        found: dict[str, Any] = await within(self.page.evaluate(_SCRIPT, [call, list(args)]), limit)
+        """Wait as long as the page is alive: its worker ends what takes too long by itself."""
+        work = asyncio.ensure_future(self.page.evaluate(_SCRIPT, [call, list(args)]))
+        try:
+            while not (await asyncio.wait({work}, timeout=_PULSE_SECONDS))[0]:
+                await within(self.page.evaluate("0"), _PULSE_SECONDS)
+            found: dict[str, Any] = await within(work)
+        finally:
+            work.cancel()
         return found
 
     async def _call(self, call: str, *args: Any) -> Any:
@@ -177,6 +185,12 @@ class Driver:
                 f"'{call}' failed in the browser: {found['error']} ({meaning})", hint=hint
             )
         return found["value"]
+
+
+def refusal(said: str) -> Loading:
+    """Return the verdict on a model that was refused with some words."""
+    meaning, hint = cause(said)
+    return Loading(False, said, meaning, hint)
 
 
 def packed(feeds: Feeds) -> bytes:

@@ -142,6 +142,8 @@ class Proof:
         against_native: The model in the browser against itself in native ONNX Runtime, on the same
             inputs; None where it does not load.
         against_original: The model in the browser against the original in native ONNX Runtime.
+        difference: Largest absolute difference of an output from native's on seeded noise, where
+            no data was given.
         seen: The page's own preprocessing; None where the samples are no images.
         timings: By number of threads.
         heap: Peak bytes of the WebAssembly heap; None where the model does not load.
@@ -159,6 +161,7 @@ class Proof:
     original: Loading | None = None
     against_native: Evaluation | None = None
     against_original: Evaluation | None = None
+    difference: float | None = None
     seen: Seen | None = None
     timings: tuple[Timing, ...] = ()
     heap: int | None = None

@@ -13,6 +13,7 @@ from sprat.files import write_atomic
 from sprat.model.check import check, check_text
 from sprat.model.external import MAX_BYTES, external_files, take_in
 from sprat.model.foreign import name_foreign
+from sprat.model.order import sort_nodes
 
 
 def load(path: Path) -> onnx.ModelProto:
@@ -33,6 +34,7 @@ def load(path: Path) -> onnx.ModelProto:
     model = _parse(path, _read(path))
     check_text(model, str(path))
     take_in(model, path)
+    sort_nodes(model)
     check(model, str(path))
     return model
 

@@ -18,9 +18,17 @@ from sprat.files import sha256
 from sprat.model.session import Feeds
 from sprat.model.wire import WireBytes, wire_bytes
 from sprat.progress import Watch, silent
-from sprat.quantize.configs import Config, Dynamic, Float16, Layerwise, Static, Weights, describe
-from sprat.quantize.ort import calibrate
-from sprat.quantize.quantize import quantize
+from sprat.quantization.configs import (
+    Config,
+    Dynamic,
+    Float16,
+    Layerwise,
+    Static,
+    Weights,
+    describe,
+)
+from sprat.quantization.ort import calibrate
+from sprat.quantization.quantize import quantize
 from sprat.record.schema import CandidateRecord
 from sprat.search.budget import holds
 from sprat.search.store import Store

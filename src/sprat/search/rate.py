@@ -16,8 +16,8 @@ from sprat.evaluate.types import Evaluation
 from sprat.model.session import Feeds, Outputs
 from sprat.model.wire import brotli_bytes
 from sprat.parallel import ordered_map
-from sprat.quantize.configs import Static, describe
-from sprat.quantize.rate_distortion import (
+from sprat.quantization.configs import Static, describe
+from sprat.quantization.rate_distortion import (
     LEAST_BATCHES,
     TYPICAL,
     Form,
@@ -27,7 +27,7 @@ from sprat.quantize.rate_distortion import (
     pack,
     prepare,
 )
-from sprat.quantize.rate_distortion.layers import find_layers
+from sprat.quantization.rate_distortion.layers import find_layers
 from sprat.search.budget import standard_error
 from sprat.search.candidates import Bench, Trial
 

@@ -10,9 +10,9 @@ import numpy as np
 from sprat.data.dataset import Dataset
 from sprat.errors import SpratError
 from sprat.evaluate.evaluate import Reference, reference_on
-from sprat.quantize.configs import Float16, Layerwise, Weights
-from sprat.quantize.quantize import quantize
-from sprat.quantize.weights import weight_axes
+from sprat.quantization.configs import Float16, Layerwise, Weights
+from sprat.quantization.quantize import quantize
+from sprat.quantization.weights import weight_axes
 from sprat.search.candidates import Bench, Trial
 
 _SAMPLES = 64

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +16,29 @@ import numpy as np
 import onnx
 
 from sprat.browser.chromium import Chromium, chromium
-from sprat.browser.drive import RUNTIME, Driver, packed
+from sprat.browser.drive import RUNTIME, Driver, packed, refusal
 from sprat.browser.host import Host, runtime_list, serving, with_site
 from sprat.browser.single import single_nodes
 from sprat.browser.types import Frame, Loading, Proof, Seen, Timing, Visit
 from sprat.browser.visit import Subject, add_visit, calibrated, line, visit, visits
-from sprat.data.dataset import Dataset
-from sprat.data.noise import Noise
 from sprat.data.options import DataOptions
-from sprat.data.sources import open_data
-from sprat.errors import ModelError, OptionError
-from sprat.evaluate.evaluate import Reference, predict_all, reference_on
-from sprat.evaluate.reading import answers, guess_reading, same
+from sprat.errors import ModelError, ModelNotFoundError, OptionError
+from sprat.evaluate.evaluate import Reference
+from sprat.evaluate.reading import answers, same
 from sprat.files import sha256_file, write_atomic
-from sprat.model.inspect import tensor_infos
-from sprat.model.load import load, model_file, total_bytes
-from sprat.model.session import Outputs
+from sprat.model.load import load, model_file
+from sprat.model.session import Feeds, Outputs
 from sprat.progress import Progress, silent
 from sprat.record.history import append
 from sprat.record.run import dump_run, load_run
 from sprat.record.schema import LogEntry
 from sprat.report.render import render
-from sprat.workflow.setting import Setting, is_fixed, open_setting
+from sprat.workflow.ground import Ground, on_data, on_noise
 
 SAMPLES = 256
 NETWORKS = (50.0, 10.0, 1.0)
 #: The network of the pictures.
 _FILM_MBPS = 10.0
-#: Image files that browsers read.
-_SEEN = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
-_NOISE = 8
 #: Models above this are compressed at a level that does not take minutes.
 _BEST_BROTLI = 8 << 20
 
@@ -112,19 +106,23 @@ def prove(
     wanted = plan or Plan()
     wanted.check()
     path = model_file(place)
-    content = total_bytes(path)
     try:
         model = load(path)
+    except ModelNotFoundError:
+        raise
     except ModelError as error:
-        return asyncio.run(_refused(content, str(error), progress))
-    ground = _ground(path, model, reference, data, options, wanted, split, progress)
+        return asyncio.run(_refused(path.read_bytes(), str(error), progress))
+    if data is None:
+        ground = on_noise(path, model, reference)
+    else:
+        ground = on_data(path, model, reference, data, options, wanted.samples, split, progress)
     proof = asyncio.run(_proof(ground, wanted, progress))
     if (path.parent / "run.json").is_file():
-        _record(path, proof, ground.setting)
+        _record(path, proof, ground)
     return proof
 
 
-def _record(path: Path, proof: Proof, setting: Setting | None) -> None:
+def _record(path: Path, proof: Proof, ground: Ground) -> None:
     """Put a proof into the record, the log and the report beside the model."""
     folder = path.parent
     run = load_run(folder / "run.json")
@@ -138,7 +136,7 @@ def _record(path: Path, proof: Proof, setting: Setting | None) -> None:
     )
     proved = run.model_copy(update={"proof": proof, "log": (*run.log, entry)})
     append(folder, entry)
-    write_atomic(folder / "report.html", render(proved, samples=_pictures(setting)))
+    write_atomic(folder / "report.html", render(proved, samples=ground.pictures()))
     write_atomic(folder / "run.json", dump_run(proved))
 
 
@@ -158,108 +156,6 @@ def in_words(proof: Proof) -> str:
     return ", ".join(said)
 
 
-def _pictures(setting: Setting | None) -> dict[str, Path]:
-    """Return the images of all samples: the record names some beyond those that were proved."""
-    if setting is None:
-        return {}
-    data = open_data(setting.data.source, tensor_infos(setting.model), options=setting.options)
-    parts = (data.choice, data.final)
-    return {s.name: s.path for part in parts for s in part.samples if s.path is not None}
-
-
-@dataclass(frozen=True)
-class _Ground:
-    """A model that native ONNX Runtime takes, with the samples for both runtimes."""
-
-    title: str
-    model: onnx.ModelProto
-    original: onnx.ModelProto | None
-    dataset: Dataset
-    own: Reference
-    reference: Reference | None
-    preprocess: dict[str, Any] | None
-    setting: Setting | None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Samples in one run."""
-        return self.own.size
-
-
-def _ground(
-    path: Path,
-    model: onnx.ModelProto,
-    reference: Path | None,
-    data: str | Path | None,
-    options: DataOptions | None,
-    plan: Plan,
-    split: str,
-    progress: Progress,
-) -> _Ground:
-    notes: list[str] = []
-    setting: Setting | None = None
-    if data is not None:
-        setting = open_setting(
-            reference or path, data, options, limit=plan.samples, split=split, progress=progress
-        )
-        reading = setting.reference.reading
-        dataset = setting.reference.dataset
-        notes += setting.notes
-    size = _first_batch(model) if is_fixed(model) else 1
-    if setting is None:
-        dataset = Noise(tensor_infos(model), tuple(range(min(_NOISE, plan.samples))))
-        notes.append("no data was given: the inputs are noise, and accuracy was not measured")
-    outputs = predict_all(model, dataset, size, progress)
-    if setting is None:
-        reading, _ = guess_reading(model, outputs)
-    own = reference_on(
-        model,
-        dataset,
-        split if setting else "noise",
-        reading,
-        outputs=outputs,
-        size=size,
-        metric=setting.reference.metric if setting else None,
-    )
-    preprocess = _preprocess(setting, model, dataset, size, notes)
-    return _Ground(
-        path.name,
-        model,
-        load(reference) if reference is not None else None,
-        dataset,
-        own,
-        setting.reference if setting is not None and reference is not None else None,
-        preprocess,
-        setting,
-        tuple(notes),
-    )
-
-
-def _first_batch(model: onnx.ModelProto) -> int:
-    known = {tensor.name for tensor in model.graph.initializer}
-    first = next(v for v in model.graph.input if v.name not in known)
-    return first.type.tensor_type.shape.dim[0].dim_value
-
-
-def _preprocess(
-    setting: Setting | None, model: onnx.ModelProto, dataset: Dataset, size: int, notes: list[str]
-) -> dict[str, Any] | None:
-    """Return how the page makes the input, where it can."""
-    how = setting.data.preprocess if setting is not None else None
-    if how is None:
-        return None
-    known = {tensor.name for tensor in model.graph.initializer}
-    inputs = [v.name for v in model.graph.input if v.name not in known]
-    if size != 1 or inputs != [how.input]:
-        notes.append("the page cannot make this input: it has a fixed batch, or several inputs")
-        return None
-    if any(s.path is None or s.path.suffix.lower() not in _SEEN for s in dataset.samples):
-        notes.append("some samples are images that browsers do not read, such as TIFF")
-        return None
-    return how.as_json()
-
-
 async def _refused(content: bytes, native: str, progress: Progress) -> Proof:
     """Ask the browser for its own verdict on a file that native ONNX Runtime cannot take."""
     host = with_site(Host())
@@ -269,7 +165,9 @@ async def _refused(content: bytes, native: str, progress: Progress) -> Proof:
             driver = Driver(browser, page, host, progress)
             isolated = await driver.start()
             loading = await driver.open("model")
-            notes = (f"native ONNX Runtime: {native}",)
+            if loading.loads:  # what this runtime lets pass is no less wrong
+                loading = refusal(native)
+            notes = (f"before the browser: {native}",)
             return Proof(browser.name, _runtime(), isolated, loading, notes=notes)
 
 
@@ -280,8 +178,8 @@ class _Found:
     isolated: bool = False
     loading: Loading = field(default_factory=lambda: Loading(False))
     original: Loading | None = None
-    answers: Outputs | None = None
-    looked: tuple[Outputs, Outputs] | None = None
+    answers: list[Outputs] = field(default_factory=list)
+    looked: tuple[list[Outputs], list[Outputs]] | None = None
     timings: list[Timing] = field(default_factory=list)
     heap: int | None = None
     original_heap: int | None = None
@@ -290,7 +188,7 @@ class _Found:
     notes: list[str] = field(default_factory=list)
 
 
-async def _proof(ground: _Ground, plan: Plan, progress: Progress) -> Proof:
+async def _proof(ground: Ground, plan: Plan, progress: Progress) -> Proof:
     host = _host(ground, progress)
     found = _Found(notes=list(ground.notes))
     with serving(host):
@@ -307,7 +205,7 @@ async def _proof(ground: _Ground, plan: Plan, progress: Progress) -> Proof:
             return _joined(ground, found, browser.name, operators)
 
 
-def _host(ground: _Ground, progress: Progress) -> Host:
+def _host(ground: Ground, progress: Progress) -> Host:
     """Serve the pages, both models and the samples."""
     host = with_site(Host(accepts=("/answers/", "/prepared/", "/seen/")))
     progress("compressing for the page", 0, 1)
@@ -317,24 +215,26 @@ def _host(ground: _Ground, progress: Progress) -> Host:
     if ground.original is not None:
         host.add("/models/original.onnx", ground.original.SerializeToString(deterministic=True))
     progress("compressing for the page", 1, 1)
-    for i, sample in enumerate(ground.dataset.samples):
-        host.add(f"/samples/{i}.safetensors", _feeds(ground, i))
-        if ground.preprocess is not None and sample.path is not None:
-            host.add(f"/images/{i}", sample.path.read_bytes)
+    for i, make in enumerate(ground.feeds):
+        host.add(f"/samples/{i}.safetensors", partial(_packed, make))
+    for i, path in enumerate(ground.images):
+        host.add(f"/images/{i}", path.read_bytes)
     return host
 
 
-def _feeds(ground: _Ground, index: int) -> Any:
-    return lambda: packed(ground.dataset.batch([index] * ground.size))
+def _packed(make: Callable[[], Feeds]) -> bytes:
+    return packed(make())
 
 
-async def _load_and_answer(driver: Driver, ground: _Ground, found: _Found) -> None:
+async def _load_and_answer(driver: Driver, ground: Ground, found: _Found) -> None:
     found.loading = await driver.open("model")
+    if found.loading.loads:
+        found.loading = await driver.runs("model", found.loading)
     if not found.loading.loads:
+        await driver.close("model")
         return
-    count = len(ground.dataset.samples)
-    outputs = await driver.answers("model", count, "answering in the browser")
-    found.answers = _one_each(outputs, ground.size)
+    count = len(ground.feeds)
+    found.answers = await driver.answers("model", count, "answering in the browser")
     if ground.preprocess is not None:
         found.looked = await driver.looks(
             "model", ground.preprocess, count, "preprocessing in the browser"
@@ -343,12 +243,7 @@ async def _load_and_answer(driver: Driver, ground: _Ground, found: _Found) -> No
     await driver.close("model")
 
 
-def _one_each(outputs: Outputs, size: int) -> Outputs:
-    """Keep one row of each batch: the batches repeat one sample."""
-    return {name: values[::size] for name, values in outputs.items()}
-
-
-async def _time(driver: Driver, ground: _Ground, plan: Plan, found: _Found) -> None:
+async def _time(driver: Driver, ground: Ground, plan: Plan, found: _Found) -> None:
     for threads in plan.threads:
         if threads > 1 and (not found.isolated or (os.cpu_count() or 1) < threads):
             found.notes.append(f"{threads} threads were not timed: the machine has fewer cores")
@@ -370,7 +265,7 @@ async def _time(driver: Driver, ground: _Ground, plan: Plan, found: _Found) -> N
 
 
 async def _visit(
-    browser: Chromium, host: Host, ground: _Ground, plan: Plan, found: _Found, progress: Progress
+    browser: Chromium, host: Host, ground: Ground, plan: Plan, found: _Found, progress: Progress
 ) -> None:
     networks = [await calibrated(browser, host, line(mbps)) for mbps in plan.networks]
     subjects = [_subject("model", ground, ground.model)]
@@ -390,7 +285,7 @@ async def _visit(
     progress("visiting over slow networks", len(subjects), len(subjects))
 
 
-def _subject(name: str, ground: _Ground, model: onnx.ModelProto) -> Subject:
+def _subject(name: str, ground: Ground, model: onnx.ModelProto) -> Subject:
     files = runtime_list()["files"]
     wasm = files[Path(RUNTIME["wasm"]).name]["bytes"]
     image = ground.preprocess is not None
@@ -405,7 +300,7 @@ def _subject(name: str, ground: _Ground, model: onnx.ModelProto) -> Subject:
     )
 
 
-def _joined(ground: _Ground, found: _Found, browser: str, operators: Sequence[Any]) -> Proof:
+def _joined(ground: Ground, found: _Found, browser: str, operators: Sequence[Any]) -> Proof:
     proof = Proof(
         browser,
         _runtime(),
@@ -420,32 +315,56 @@ def _joined(ground: _Ground, found: _Found, browser: str, operators: Sequence[An
         operators=tuple(operators),
         notes=tuple(found.notes),
     )
-    if found.answers is None:
+    if not found.answers:
         return proof
+    if ground.own is None:
+        return replace(proof, difference=_difference(ground.noise, found.answers))
+    answered = _joined_rows(found.answers)
     return replace(
         proof,
-        against_native=ground.own.compare(found.answers),
-        against_original=ground.reference.compare(found.answers) if ground.reference else None,
-        seen=_seen(ground, found),
+        against_native=ground.own.compare(answered),
+        against_original=ground.reference.compare(answered) if ground.reference else None,
+        seen=_seen(ground, ground.own, found, answered),
     )
 
 
-def _seen(ground: _Ground, found: _Found) -> Seen | None:
+def _joined_rows(parts: Sequence[Outputs]) -> Outputs:
+    """Put the first row of each run together: the others repeat the same sample."""
+    return {name: np.concatenate([part[name][:1] for part in parts]) for name in parts[0]}
+
+
+def _difference(native: Sequence[Outputs], web: Sequence[Outputs]) -> float:
+    """Return the largest absolute difference of any output; infinite where a shape differs."""
+    largest = 0.0
+    for ours, theirs in zip(native, web, strict=True):
+        for name, values in ours.items():
+            got = theirs[name]
+            if got.shape != values.shape:
+                return float("inf")
+            off = np.abs(got.astype(np.float64) - values.astype(np.float64))
+            largest = max(largest, float(off.max(initial=0.0)))
+    return largest
+
+
+def _seen(ground: Ground, own: Reference, found: _Found, answered: Outputs) -> Seen | None:
     """Compare the page's inputs with Pillow's, and the answers that the model gives on both."""
-    if found.looked is None or found.answers is None or ground.preprocess is None:
+    if found.looked is None or ground.preprocess is None:
         return None
     name = ground.preprocess["input"]
     prepared, outputs = found.looked
-    count = len(ground.dataset.samples)
     exact, largest = 0, 0.0
-    for i in range(count):
-        ours = np.asarray(ground.dataset.batch([i])[name], np.float64)[0]
-        off = float(np.abs(ours - prepared[name][i].astype(np.float64)).max(initial=0.0))
+    for make, theirs in zip(ground.feeds, prepared, strict=True):
+        off = float(
+            np.abs(make()[name].astype(np.float64) - theirs[name].astype(np.float64)).max(
+                initial=0.0
+            )
+        )
         exact += off == 0.0
         largest = max(largest, off)
-    reading = ground.own.reading
-    equal = same(answers(found.answers, reading), answers(outputs, reading), reading)
-    return Seen(count, exact / count, largest, int(np.sum(equal < 0.5)))
+    reading = own.reading
+    looked = _joined_rows(outputs)
+    equal = same(answers(answered, reading), answers(looked, reading), reading)
+    return Seen(len(prepared), exact / len(prepared), largest, int(np.sum(equal < 0.5)))
 
 
 def _runtime() -> str:

@@ -23,9 +23,9 @@ from sprat.model.nodes import name_nodes
 from sprat.model.session import Feeds
 from sprat.model.wire import wire_bytes
 from sprat.progress import Progress, Watch, silent
-from sprat.quantize.configs import METHODS, Calibration, Config, Float16, RateDistortion, Static
-from sprat.quantize.quantize import quantize
-from sprat.quantize.rate_distortion import at_bits, pack
+from sprat.quantization.configs import METHODS, Calibration, Config, Float16, RateDistortion, Static
+from sprat.quantization.quantize import quantize
+from sprat.quantization.rate_distortion import at_bits, pack
 from sprat.record.history import append
 from sprat.record.schema import LogEntry
 from sprat.search.candidates import Bench
@@ -110,7 +110,7 @@ def quantize_file(
     Args:
         model: The original's file.
         out: Where the quantized model goes.
-        method: A key of :data:`sprat.quantize.configs.METHODS`.
+        method: A key of :data:`sprat.quantization.configs.METHODS`.
         data: Samples for calibration and comparison. Without them the outputs are compared on
             random inputs, and ``static`` is refused.
         calibration: How ``static`` finds activation ranges.

@@ -97,6 +97,9 @@ def _rightness(proof: Proof) -> list[tuple[str, ...]]:
     ):
         if found is not None:
             rows.append(("", name, _evaluation(found)))
+    if proof.difference is not None:
+        figure = f"largest output difference on noise {proof.difference:.3g}"
+        rows.append(("", "against itself, native", figure))
     if proof.seen is not None:
         s = proof.seen
         rows.append(

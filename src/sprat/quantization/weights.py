@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from sprat.quantize.configs import Weights
+from sprat.quantization.configs import Weights
 
 #: Smaller tensors stay float: their scales would cost as much as they save.
 MIN_ELEMENTS = 1024

@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sprat.quantize.rate_distortion.engine import Point
-from sprat.quantize.weights import IntegerTensor, with_integers
+from sprat.quantization.rate_distortion.engine import Point
+from sprat.quantization.weights import IntegerTensor, with_integers
 
 #: ``int8``: DequantizeLinear of opset 13, loads anywhere. ``int4``: packed two to a byte, opset 21.
 Form = Literal["int8", "int4"]

@@ -9,9 +9,9 @@ import onnx
 from sprat.errors import NoGainError
 from sprat.model.session import Feeds, open_session
 from sprat.progress import Progress, silent
-from sprat.quantize import ort
-from sprat.quantize.configs import Config, Dynamic, Float16, RateDistortion, Static
-from sprat.quantize.weights import quantize_weights
+from sprat.quantization import ort
+from sprat.quantization.configs import Config, Dynamic, Float16, RateDistortion, Static
+from sprat.quantization.weights import quantize_weights
 
 
 def quantize(
@@ -66,7 +66,7 @@ def _apply(
         found = ranges or ort.calibrate(model, samples, config.calibration, progress)
         return ort.quantize_static(model, config, found)
     if isinstance(config, RateDistortion):
-        from sprat.quantize.rate_distortion import at_bits, pack, prepare
+        from sprat.quantization.rate_distortion import at_bits, pack, prepare
 
         ready = prepare(model, samples, progress=progress)
         return pack(model, at_bits(ready, config.bits_per_weight, progress), "int8")

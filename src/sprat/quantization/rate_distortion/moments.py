@@ -13,7 +13,7 @@ from onnx import helper
 from sprat.model.session import Feeds, open_session, run
 from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
-from sprat.quantize.rate_distortion.layers import Layer
+from sprat.quantization.rate_distortion.layers import Layer
 
 #: Positions of each sample that enter the moment of a layer.
 POSITIONS = 64

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from sprat.quantize.weights import MIN_ELEMENTS
+from sprat.quantization.weights import MIN_ELEMENTS
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import onnx
 
 from sprat.model.session import Feeds
 from sprat.progress import Progress, silent
-from sprat.quantize import ort
-from sprat.quantize.configs import Static
-from sprat.quantize.rate_distortion.engine import Point, expanded, replaced
+from sprat.quantization import ort
+from sprat.quantization.configs import Static
+from sprat.quantization.rate_distortion.engine import Point, expanded, replaced
 
 
 def integer_graph(

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from sprat.errors import OptionError, UnsupportedModelError
 from sprat.model.nodes import name_nodes
+from sprat.model.order import sort_nodes
 from sprat.model.session import Feeds, first_line, open_session
 from sprat.progress import Progress, silent
-from sprat.quantize.configs import Calibration, Dynamic, Float16, Static
+from sprat.quantization.configs import Calibration, Dynamic, Float16, Static
 
 #: Float operators whose integer form is worth it; the rest follow by themselves in QDQ.
 _DYNAMIC_OPERATORS = ["Conv", "MatMul", "Gemm", "Gather", "EmbedLayerNormalization", "LSTM"]
@@ -159,9 +160,11 @@ def convert_float16(model: onnx.ModelProto, config: Float16) -> onnx.ModelProto:
 
     with _workshop("float16"):
         copy = name_nodes(model)
-        return convert_float_to_float16(  # type: ignore[no-any-return]
+        converted: onnx.ModelProto = convert_float_to_float16(
             copy, keep_io_types=True, node_block_list=list(config.exclude)
         )
+    sort_nodes(converted)  # its casts come last
+    return converted
 
 
 def _method(name: Calibration) -> Any:

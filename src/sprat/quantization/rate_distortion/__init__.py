@@ -9,16 +9,16 @@ and Alistarh 2022) and OPTQ (Frantar et al. 2022); the rate term from NNCodec / 
 et al. 2019; Becking et al. 2023) and CERWU (Conzelmann and Bamler 2025, arXiv 2505.18758).
 """
 
-from sprat.quantize.rate_distortion.choice import prepare
-from sprat.quantize.rate_distortion.engine import (
+from sprat.quantization.rate_distortion.choice import prepare
+from sprat.quantization.rate_distortion.engine import (
     LEAST_BATCHES,
     TYPICAL,
     Point,
     Prepared,
 )
-from sprat.quantize.rate_distortion.pack import Form, pack
-from sprat.quantize.rate_distortion.static import integer_graph
-from sprat.quantize.rate_distortion.target import at_bits
+from sprat.quantization.rate_distortion.pack import Form, pack
+from sprat.quantization.rate_distortion.static import integer_graph
+from sprat.quantization.rate_distortion.target import at_bits
 
 __all__ = [
     "LEAST_BATCHES",

@@ -15,7 +15,7 @@ import onnx
 
 from sprat.model.session import Feeds
 from sprat.progress import Progress, silent
-from sprat.quantize.rate_distortion.engine import Divergence, Part, Prepared, Ways, measure
+from sprat.quantization.rate_distortion.engine import Divergence, Part, Prepared, Ways, measure
 
 #: Divergence at which ways are compared: about where a budget of one point ends.
 _USUAL = 0.03
@@ -62,7 +62,7 @@ def choose(ways: Ways) -> Prepared:
     rate-distortion theory. A large model is measured in one way only and keeps it.
 
     Args:
-        ways: From :func:`sprat.quantize.rate_distortion.engine.measure`.
+        ways: From :func:`sprat.quantization.rate_distortion.engine.measure`.
 
     Returns:
         The best way.

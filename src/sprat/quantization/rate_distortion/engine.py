@@ -15,9 +15,9 @@ from sprat.errors import NoGainError, OptionError
 from sprat.model.session import Feeds, Outputs, open_session, predict
 from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
-from sprat.quantize.rate_distortion.layers import Layer, find_layers, weight_of
-from sprat.quantize.rate_distortion.moments import second_moments
-from sprat.quantize.rate_distortion.rounding import (
+from sprat.quantization.rate_distortion.layers import Layer, find_layers, weight_of
+from sprat.quantization.rate_distortion.moments import second_moments
+from sprat.quantization.rate_distortion.rounding import (
     LIMIT,
     Array,
     bit_costs,

@@ -1,0 +1,295 @@
+"""A model in a real Chromium: right, refused with the reason, or ended in time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import psutil
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+import sprat
+from sprat.browser import drive
+from sprat.browser.chromium import chromium
+from sprat.browser.drive import Driver
+from sprat.browser.find import VARIABLE
+from sprat.browser.host import Host, serving, with_site
+from sprat.browser.single import Single, single_nodes
+from sprat.browser.types import OperatorCheck, Proof
+from sprat.data.options import Interpolation, Resize
+from sprat.data.preprocess import Preprocess
+from sprat.errors import BrowserError, BrowserMissingError
+from sprat.model.wire import brotli_bytes
+from sprat.progress import Progress, silent
+from sprat.quantization.configs import Config, Dynamic, Float16, Static, Weights
+from sprat.workflow.prove import Plan, prove
+from sprat.workflow.setting import open_setting
+from tests.models import depthwise_cnn
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "doodles"
+MODEL = EXAMPLE / "doodles.onnx"
+DATA = EXAMPLE / "data"
+QUICK = Plan(samples=24, networks=(), threads=())
+FORMS: dict[str, Config] = {
+    "int8 weights": Weights(),
+    "float16": Float16(),
+    "static U8S8": Static("minmax"),
+    "dynamic": Dynamic(),
+}
+
+
+def chromiums() -> list[psutil.Process]:
+    found = psutil.Process().children(recursive=True)
+    return [p for p in found if p.is_running() and "chrom" in p.name()]
+
+
+def saved(model: onnx.ModelProto, path: Path) -> Path:
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_browser_answers_as_native_does(name: str, tmp_path: Path) -> None:
+    setting = open_setting(MODEL, DATA, limit=64)
+    small = sprat.quantize(setting.model, FORMS[name], setting.calibration(16))
+    path = saved(small, tmp_path / "small.onnx")
+    proof = prove(path, reference=MODEL, data=DATA, plan=QUICK)
+    assert proof.loading.loads
+    assert proof.against_native is not None
+    assert proof.against_native.samples == 24
+    assert proof.against_native.flips == ()
+    # U8 activations round differently on other instruction sets; float weights do not.
+    assert proof.against_native.error.max_abs < (0.5 if "int" not in name else 1e-4)
+    assert proof.against_original is not None
+    assert proof.seen is not None
+    assert (proof.seen.exact, proof.seen.flips) == (1.0, 0)
+    assert proof.heap is not None
+    assert proof.heap >= proof.loading.heap > 1 << 20
+    assert [o for o in proof.operators if o.error] == []
+    assert sum(o.nodes for o in proof.operators) == len(small.graph.node)
+
+
+def test_a_visit_over_a_line_is_counted_to_the_byte(tmp_path: Path) -> None:
+    plan = Plan(samples=2, networks=(50,), threads=(1,))
+    proof = prove(MODEL, reference=MODEL, data=DATA, plan=plan)
+    assert [v.subject for v in proof.visits] == ["model", "original"]
+    small, original = proof.visits
+    # The model goes compressed, the original as it is; page and runtime are the same.
+    saving = MODEL.stat().st_size - brotli_bytes(MODEL.read_bytes())
+    assert original.bytes - small.bytes == pytest.approx(saving, rel=0.01)
+    assert small.seconds is not None
+    assert small.seconds > 8 * small.bytes / 50e6
+    (timing,) = proof.timings
+    assert timing.ratio is not None
+    assert timing.first > 0
+    assert timing.p95 >= timing.median > 0
+
+
+def test_the_record_and_the_report_take_the_proof_in(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [
+        *(sys.executable, "-m", "sprat", "optimize", MODEL, "--data", DATA, "--out", out),
+        *("--limit", "60", "--max-drop", "5", "--json"),
+    ]
+    subprocess.run([str(part) for part in command], check=True, capture_output=True)
+    proof = prove(out, reference=MODEL, data=DATA, plan=QUICK)
+    record = json.loads((out / "run.json").read_text())
+    assert record["proof"]["browser"] == proof.browser
+    assert record["log"][-1]["operation"].startswith("prove model.onnx in Chromium")
+    page = (out / "report.html").read_text()
+    assert proof.runtime in page
+    assert "Samples that the browser answers differently" not in page
+
+
+def one_node(operator: str, domain: str = "") -> onnx.ModelProto:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 8, 8]) for name in "xy")
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["x"], ["y"], domain=domain)], "g", [x], [y]
+    )
+    opsets = [helper.make_opsetid("", 17)] + ([helper.make_opsetid(domain, 1)] if domain else [])
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def refused(path: Path) -> Proof:
+    proof = prove(path, plan=QUICK)
+    assert not proof.loading.loads
+    assert proof.loading.error
+    assert proof.loading.hint
+    assert chromiums() == []
+    return proof
+
+
+def test_a_model_that_was_optimised_for_one_processor(tmp_path: Path) -> None:
+    path = saved(one_node("ReorderInput", "com.microsoft.nchwc"), tmp_path / "m.onnx")
+    found = refused(path).loading
+    assert found.cause == "optimised for one processor"
+    assert "nchwc" in found.error
+
+
+def test_an_operator_that_the_runtime_does_not_have(tmp_path: Path) -> None:
+    path = saved(one_node("Frobnicate", "com.example"), tmp_path / "m.onnx")
+    found = refused(path).loading
+    assert found.cause == "operator missing in the browser's runtime"
+    assert "Frobnicate" in found.error
+
+
+def test_a_download_that_was_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(MODEL.read_bytes()[:-1000])
+    assert refused(path).loading.cause == "not a whole ONNX file"
+
+
+def test_a_page_of_html_instead_of_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_text("<!doctype html><title>404</title><p>Not found at this location")
+    assert refused(path).loading.cause == "not a whole ONNX file"
+
+
+def wide(nodes: list[onnx.NodeProto], constant: onnx.TensorProto) -> onnx.ModelProto:
+    """Return a model of some rows that expands them beyond all bounds and takes their maximum."""
+    nodes = [
+        *nodes,
+        helper.make_node("Expand", ["x", "large"], ["wide"]),
+        helper.make_node("ReduceMax", ["wide"], ["y"], axes=[1], keepdims=1),
+    ]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", 1]) for n in "xy")
+    graph = helper.make_graph(nodes, "g", [x], [y], [constant])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_a_shape_that_no_browser_holds_is_refused_before_it_is_run(tmp_path: Path) -> None:
+    large = helper.make_tensor("large", TensorProto.INT64, [2], [1, 1_100_000_000])
+    path = saved(wide([], large), tmp_path / "m.onnx")
+    found = prove(path, plan=QUICK).loading
+    assert (found.loads, found.cause) == (False, "not enough memory")
+
+
+def test_a_run_that_needs_more_memory_than_a_page_has(tmp_path: Path) -> None:
+    # The noise has two rows, each of 2.2 GB: native has room, the 4 GB of WebAssembly do not.
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Mul", ["shape", "many"], ["large"]),
+    ]
+    many = helper.make_tensor("many", TensorProto.INT64, [2], [1, 550_000_000])
+    path = saved(wide(nodes, many), tmp_path / "m.onnx")
+    found = prove(path, plan=QUICK).loading
+    assert (found.loads, found.cause) == (False, "not enough memory")
+
+
+def test_the_command_says_why_and_exits_with_1(tmp_path: Path) -> None:
+    path = saved(one_node("ReorderInput", "com.microsoft.nchwc"), tmp_path / "m.onnx")
+    command = [sys.executable, "-m", "sprat", "prove", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Does NOT load: optimised for one processor." in done.stdout
+    assert "nchwc" in done.stdout
+
+
+def test_without_a_browser_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "no-such-browser")
+    with pytest.raises(BrowserMissingError, match="apt-get install chromium") as caught:
+        prove(MODEL, plan=QUICK)
+    assert caught.value.exit_code == 2
+
+
+def on_first_answer(act: Callable[[psutil.Process], object]) -> Progress:
+    """Return a listener that does something to every renderer once the first answers are in."""
+
+    def listen(stage: str, done: float, total: float) -> None:
+        if stage == "answering in the browser" and done < total:
+            for process in chromiums():
+                if "--type=renderer" in process.cmdline():
+                    act(process)
+
+    return listen
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_browser_that_dies_or_hangs_is_one_error_and_leaves_nothing(
+    blow: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drive, "_PULSE_SECONDS", 2.0)
+    listen = on_first_answer(lambda process: os.kill(process.pid, blow))
+    with pytest.raises(BrowserError) as caught:
+        prove(MODEL, data=DATA, plan=QUICK, progress=listen)
+    assert caught.value.exit_code == 3
+    assert chromiums() == []
+
+
+def test_the_build_itself_says_which_operators_it_has() -> None:
+    singles = single_nodes(depthwise_cnn())
+    odd = one_node("Frobnicate", "com.example").SerializeToString()
+
+    async def asked() -> tuple[OperatorCheck, ...]:
+        host = with_site(Host())
+        with serving(host):
+            async with chromium() as browser, browser.page() as page:
+                driver = Driver(browser, page, host, silent)
+                await driver.start()
+                return await driver.operators([*singles, Single("Frobnicate", 1, (), 1, odd)])
+
+    *known, unknown = asyncio.run(asked())
+    assert {o.operator for o in known} >= {"Conv", "Relu", "Gemm"}
+    assert all(o.error == "" for o in known)
+    assert "Frobnicate" in unknown.error
+
+
+def test_the_page_makes_the_bits_of_pillow(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    sizes = ((40, 31), (17, 64), (28, 28), (5, 3))
+    for i, (width, height) in enumerate(sizes):
+        pixels = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    Image.fromarray(random.integers(0, 256, (9, 21), dtype=np.uint8)).save(tmp_path / "4.png")
+    filters: tuple[Interpolation, ...] = (
+        *("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
+    )
+    modes: tuple[Resize, ...] = ("stretch", "shortest", "letterbox")
+    ways = [
+        Preprocess("x", (28, 28), mode, (24, 20), "rgb", "nchw", 1 / 255, *_imagenet(), how)
+        for how, mode in itertools.product(filters, modes)
+    ]
+    ways.append(Preprocess("x", (28, 28), "stretch", None, "gray", "nchw", 1.0, (0.0,), (1.0,)))
+    ways.append(Preprocess("x", (30, 20), "stretch", None, "bgr", "nhwc", 1.0, *_imagenet()))
+    paths = [tmp_path / f"{i}.png" for i in range(5)]
+    for how, found in zip(ways, asyncio.run(_prepared(ways, paths)), strict=True):
+        for path, ours in zip(paths, found, strict=True):
+            theirs = how.normalize([how.pixels(path)])[0]
+            np.testing.assert_array_equal(ours, theirs, err_msg=f"{path.name} {how}")
+
+
+def _imagenet() -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+async def _prepared(ways: list[Preprocess], paths: list[Path]) -> list[list[np.ndarray]]:
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", "a", "b", "c"]) for n in "xy")
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "identity", [x], [y])
+    echo = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    host = with_site(Host(accepts=("/prepared/", "/seen/")))
+    host.add("/models/model.onnx", echo.SerializeToString())
+    for i, path in enumerate(paths):
+        host.add(f"/images/{i}", path.read_bytes())
+    with serving(host):
+        async with chromium() as browser, browser.page() as page:
+            driver = Driver(browser, page, host, silent)
+            await driver.start()
+            assert (await driver.open("model")).loads
+            found = []
+            for how in ways:
+                prepared, seen = await driver.looks("model", how.as_json(), len(paths), "")
+                for made, echoed in zip(prepared, seen, strict=True):
+                    np.testing.assert_array_equal(made["x"], echoed["y"])
+                found.append([made["x"][0] for made in prepared])
+            return found

@@ -1,0 +1,34 @@
+import { expect, test } from "vitest";
+import { answer, type Reading } from "../src/answers";
+import type { Tensors } from "../src/tensors";
+
+const logit: Reading = { output: "y", kind: "logit", probability: false, threshold: 0, order: [] };
+
+function outputs(...values: number[]): Tensors {
+  return { y: { type: "float32", dims: [1, values.length], data: new Float32Array(values) } };
+}
+
+test("a logit above the threshold is class 1, and sure by its sigmoid", () => {
+  expect(answer(outputs(2), logit).value).toBe(1);
+  expect(answer(outputs(2), logit).confidence).toBeCloseTo(1 / (1 + Math.exp(-2)), 6);
+  expect(answer(outputs(-2), logit).value).toBe(0);
+  expect(answer(outputs(-2), logit).confidence).toBeCloseTo(1 / (1 + Math.exp(-2)), 6);
+});
+
+test("a probability is not put through a sigmoid again", () => {
+  const reading = { ...logit, probability: true, threshold: 0.5 };
+  expect(answer(outputs(0.75), reading)).toEqual({ value: 1, confidence: 0.75 });
+  expect(answer(outputs(0.25), reading)).toEqual({ value: 0, confidence: 0.75 });
+});
+
+test("the largest score wins, in the order of the classes", () => {
+  const reading: Reading = { ...logit, kind: "classes" };
+  expect(answer(outputs(1, 3, 2), reading).value).toBe(1);
+  expect(answer(outputs(1, 3, 2), { ...reading, order: [2, 0, 1] }).value).toBe(0);
+  const sure = Math.exp(3) / (Math.exp(1) + Math.exp(3) + Math.exp(2));
+  expect(answer(outputs(1, 3, 2), reading).confidence).toBeCloseTo(sure, 6);
+});
+
+test("an output that is missing is an error that names it", () => {
+  expect(() => answer({}, logit)).toThrow("no output y");
+});
