@@ -9,6 +9,8 @@ from pathlib import Path
 MODELS = {
     "direction": ("rapidocr-onnxruntime", "ch_ppocr_mobile_v2.0_cls_infer.onnx"),
     "recognizer": ("rapidocr-onnxruntime", "ch_PP-OCRv4_rec_infer.onnx"),
+    "detector": ("rapidocr-onnxruntime", "ch_PP-OCRv4_det_infer.onnx"),
+    "voice": ("silero-vad", "silero_vad/data/silero_vad.onnx"),
     "magika": ("magika", "standard_v3_3/model.onnx"),
 }
 
