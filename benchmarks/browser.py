@@ -40,8 +40,10 @@ from sprat.browser.types import Proof, Visit
 from sprat.browser.visit import Subject, add_visit, calibrated, line, visits
 from sprat.data.options import read_options
 from sprat.data.sources import Data, open_data
+from sprat.graph.simplify import simplify
 from sprat.model.inspect import tensor_infos
 from sprat.model.load import load
+from sprat.model.nodes import name_nodes
 from sprat.model.session import Feeds, open_session, run
 from sprat.progress import silent
 from sprat.quantization.configs import Dynamic, Float16, Static
@@ -78,14 +80,15 @@ def forms(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Path
     """Yield each form of the model as a file."""
     setting = open_setting(options.model, options.data)
     samples = setting.calibration()
+    clean = name_nodes(simplify(setting.model, samples[:2]).model)
     small = load(options.small / "model.onnx")
     made = {
         "rate-distortion, packed INT4": small,
         "rate-distortion, int8": as_int8(small),
         "rate-distortion, U8S8": load(options.fast / "model.onnx"),
-        "onnxruntime static, U8S8": quantize(setting.model, Static("minmax"), samples),
-        "onnxruntime dynamic": quantize(setting.model, Dynamic(), samples),
-        "float16": quantize(setting.model, Float16(), samples),
+        "onnxruntime static, U8S8": quantize(clean, Static("minmax"), samples),
+        "onnxruntime dynamic": quantize(clean, Dynamic(), samples),
+        "float16": quantize(clean, Float16(), samples),
     }
     for i, (name, model) in enumerate(made.items()):
         path = folder / f"form-{i}.onnx"
