@@ -6,6 +6,8 @@ import { defineConfig, type Plugin } from "vite";
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
+const PAGES = ["prove", "visit", "try", "page"];
+
 /** The scripts and the one wasm file of ONNX Runtime Web that run on the CPU. */
 const RUNTIME = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"];
 
@@ -48,6 +50,15 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
     reportCompressedSize: false,
-    rolldownOptions: { input: ["prove", "visit", "try"].map((name) => here(`${name}.html`)) },
+    manifest: "vite.json",
+    rolldownOptions: {
+      input: {
+        ...Object.fromEntries(PAGES.map((name) => [name, here(`${name}.html`)])),
+        sw: here("src/sw.ts"),
+      },
+      output: {
+        entryFileNames: ({ name }) => (name === "sw" ? "sw.js" : "assets/[name]-[hash].js"),
+      },
+    },
   },
 });

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sprat.quantization.configs import Dynamic, Float16, RateDistortion, Static, Weights
     from sprat.quantization.quantize import quantize
     from sprat.record.history import read as history
+    from sprat.workflow.bundle import bundle
     from sprat.workflow.compare import compare
     from sprat.workflow.optimize import Budget, optimize
     from sprat.workflow.prove import Plan, prove
@@ -41,6 +42,7 @@ __all__ = [
     "Static",
     "Weights",
     "__version__",
+    "bundle",
     "compare",
     "history",
     "inspect",
@@ -64,6 +66,7 @@ _HOMES = {
     "SpratError": "sprat.errors:SpratError",
     "Static": "sprat.quantization.configs:Static",
     "Weights": "sprat.quantization.configs:Weights",
+    "bundle": "sprat.workflow.bundle:bundle",
     "compare": "sprat.workflow.compare:compare",
     "history": "sprat.record.history:read",
     "inspect": "sprat.model.inspect:inspect",

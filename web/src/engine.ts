@@ -58,19 +58,30 @@ export class Engine {
 
   /** Fetch the runtime and the model side by side, and make a session in a new worker. */
   static async open(source: Source): Promise<Engine> {
-    const engine = new Engine(source.limit ?? LIMIT);
+    const [wasm, model] = await Promise.all([
+      fetchBytes(source.runtime.wasm, source.onProgress),
+      fetchBytes(source.model, source.onProgress),
+    ]);
+    const address = (path: string) => new URL(path, document.baseURI).href;
+    const runtime = {
+      module: address(source.runtime.module),
+      glue: address(source.runtime.glue),
+      wasm: address(source.runtime.wasm),
+    };
+    return Engine.start(runtime, wasm, model, source.threads, source.limit);
+  }
+
+  /** Make a session in a new worker; both buffers move there. */
+  static async start(
+    runtime: Runtime,
+    wasm: ArrayBuffer,
+    model: ArrayBuffer,
+    threads = 1,
+    limit = LIMIT,
+  ): Promise<Engine> {
+    const engine = new Engine(limit);
     try {
-      const [wasm, model] = await Promise.all([
-        fetchBytes(source.runtime.wasm, source.onProgress),
-        fetchBytes(source.model, source.onProgress),
-      ]);
-      const address = (path: string) => new URL(path, document.baseURI).href;
-      const runtime = {
-        module: address(source.runtime.module),
-        glue: address(source.runtime.glue),
-        wasm: address(source.runtime.wasm),
-      };
-      const args = [runtime, wasm, model, source.threads ?? 1];
+      const args = [runtime, wasm, model, threads];
       engine.opened = (await engine.#call("open", args, [wasm, model])) as Opened;
       return engine;
     } catch (error) {

@@ -22,6 +22,13 @@ const EN = {
   different: "They differ.",
   failed: "The model does not load: {error}",
   label: "The sample is labelled {label}.",
+  page: "Draw, and see what it is",
+  by: "Answered by",
+  first: "Preview model",
+  preview: "The preview model answers; the full one is on its way.",
+  ready: "The full model answers.",
+  partly: "The preview model goes on; the full one cannot be loaded: {error}",
+  update: "A new version is here; it is used from the next visit on.",
   language: "中文",
 } as const;
 
@@ -49,6 +56,13 @@ const ZH: Record<Key, string> = {
   different: "两者回答不同。",
   failed: "模型无法加载：{error}",
   label: "该样本的标签为 {label}。",
+  page: "画一画，看看像什么",
+  by: "作答模型",
+  first: "预览模型",
+  preview: "预览模型先行作答，完整模型正在下载。",
+  ready: "由完整模型作答。",
+  partly: "完整模型无法加载，继续由预览模型作答：{error}",
+  update: "新版本已就绪，下次访问时启用。",
   language: "English",
 };
 

@@ -29,7 +29,11 @@ _TYPES = {
     ".mjs": "text/javascript",
     ".css": "text/css",
     ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
     ".wasm": "application/wasm",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
     ".onnx": "application/octet-stream",
     ".safetensors": "application/octet-stream",
 }
@@ -46,6 +50,11 @@ _HEADERS = {
 }
 _START_SECONDS = 10.0
 _MAX_BODY = 1 << 30
+
+
+def content_type(path: str) -> str:
+    """Return the media type that a file's ending stands for."""
+    return _TYPES.get(Path(path).suffix, "application/octet-stream")
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,7 @@ class Host:
 
     def add(self, path: str, content: bytes | Callable[[], bytes], encoding: str = "") -> None:
         """Serve some bytes under a path."""
-        kind = _TYPES.get(Path(path).suffix, "application/octet-stream")
-        self.files[path] = File(content, kind, encoding)
+        self.files[path] = File(content, content_type(path), encoding)
 
     def add_json(self, path: str, value: Mapping[str, Any]) -> None:
         """Serve a JSON object under a path."""
@@ -145,6 +153,25 @@ def serving(host: Host, port: int = 0) -> Iterator[Host]:
     Raises:
         OutputError: The port is taken.
     """
+    with running(_application(host), port) as address:
+        host.address = address
+        yield host
+
+
+@contextmanager
+def running(application: Any, port: int = 0) -> Iterator[str]:
+    """Run an ASGI application on the loopback interface while inside.
+
+    Args:
+        application: The application.
+        port: 0 takes any free one.
+
+    Yields:
+        ``http://127.0.0.1:PORT``.
+
+    Raises:
+        OutputError: The port is taken.
+    """
     import uvicorn
 
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -158,9 +185,8 @@ def serving(host: Host, port: int = 0) -> Iterator[Host]:
             where="--port",
             hint="Choose another, or 0 for any.",
         ) from error
-    host.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     config = uvicorn.Config(
-        _application(host), log_level="critical", lifespan="off", access_log=False, ws="none"
+        application, log_level="critical", lifespan="off", access_log=False, ws="none"
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -169,7 +195,7 @@ def serving(host: Host, port: int = 0) -> Iterator[Host]:
         end = time.monotonic() + _START_SECONDS
         while not server.started and thread.is_alive() and time.monotonic() < end:
             time.sleep(0.01)
-        yield host
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = server.force_exit = True
         thread.join(_START_SECONDS)

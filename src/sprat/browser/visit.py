@@ -36,6 +36,7 @@ _REPEATS = 3
 _FRAME_TIMES = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 45.0)
 _VIEW = {"width": 320, "height": 400}
 _MOST_GAIN = 1.5
+_TRIES = 4
 _IN_WORKER = """() => new Promise((done) => {
   const worker = new Worker("/known.js");
   worker.onmessage = ({ data }) => done(data);
@@ -169,23 +170,33 @@ async def calibrated(chromium: Chromium, host: Host, network: Line) -> Line:
     host.add("/known", bytes(size))
     script = f"onmessage = async () => postMessage(await ({_TRANSFER})('/known'));"
     host.add("/known.js", script.encode())
-    async with chromium.page() as page:
-        await within(page.goto(f"{host.address}/visit.html"))
-        await throttle(page, network)
-        first = float(await within(page.evaluate(_TRANSFER, "/known"))) / 1000
-        gain = (first - network.latency / 1000) / (size * 8 / (network.mbps * 1e6))
-        tuned = replace(network, gain=min(_MOST_GAIN, max(1.0, gain)))
-        await throttle(page, tuned)
-        alone = float(await within(page.evaluate(_TRANSFER, "/known"))) / 1000
-        worker = float(await within(page.evaluate(_IN_WORKER))) / 1000
     wanted = network.seconds(size)
-    if max(abs(alone - wanted), abs(worker - wanted)) > TRUST * wanted:
-        raise BrowserError(
-            f"a transfer of {wanted:.2f} s at {network.mbps:g} Mbps took {alone:.2f} s in the page "
-            f"and {worker:.2f} s in a worker.",
-            hint="Close other programs, and try again.",
-        )
+    found: tuple[float, float] = (0.0, 0.0)
+    for _ in range(_TRIES):
+        async with chromium.page() as page:
+            await within(page.goto(f"{host.address}/visit.html"))
+            tuned = await _tuned(page, network, size)
+            found = (await _seconds(page, _TRANSFER, "/known"), await _seconds(page, _IN_WORKER))
+        if max(abs(seconds - wanted) for seconds in found) <= TRUST * wanted:
+            return tuned
+    raise BrowserError(
+        f"a transfer of {wanted:.2f} s at {network.mbps:g} Mbps took {found[0]:.2f} s in the page "
+        f"and {found[1]:.2f} s in a worker.",
+        hint="Close other programs, and try again.",
+    )
+
+
+async def _tuned(page: Page, network: Line, size: int) -> Line:
+    await throttle(page, network)
+    first = await _seconds(page, _TRANSFER, "/known")
+    gain = (first - network.latency / 1000) / (size * 8 / (network.mbps * 1e6))
+    tuned = replace(network, gain=min(_MOST_GAIN, max(1.0, gain)))
+    await throttle(page, tuned)
     return tuned
+
+
+async def _seconds(page: Page, script: str, argument: str = "") -> float:
+    return float(await within(page.evaluate(script, argument))) / 1000
 
 
 async def visit(

@@ -5,18 +5,23 @@ from __future__ import annotations
 import typer
 
 from sprat.cli.commands import (
+    bundle,
     compare,
     history,
     inspect,
     optimize,
     prove,
     quantize,
+    serve,
     simplify,
     try_,
     verify,
 )
 
-_IN_ORDER = (inspect, simplify, quantize, compare, optimize, prove, try_, verify, history)
+_IN_ORDER = (
+    *(inspect, simplify, quantize, compare, optimize, prove, try_),
+    *(bundle, serve, verify, history),
+)
 
 
 def register(app: typer.Typer) -> None:

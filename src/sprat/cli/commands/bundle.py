@@ -1,0 +1,96 @@
+"""``sprat bundle``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sprat.cli.options import JsonOption, with_data_options
+from sprat.cli.screen import as_json, bar, megabytes, say, table
+from sprat.errors import OptionError
+
+
+@with_data_options
+def command(
+    model: Annotated[
+        Path,
+        typer.Argument(help="The model, or a folder that optimize wrote.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to make.")],
+    preview: Annotated[
+        Path | None, typer.Option("--preview", help="A small model that answers first.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Samples, where the folder has no run.json of optimize."),
+    ] = None,
+    chunk: Annotated[
+        str, typer.Option("--chunk", help="Bytes of one chunk on the wire, about.")
+    ] = "256KiB",
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host",
+            help="cloudflare-pages, netlify, vercel, github-pages, s3-cloudfront, nginx or caddy.",
+        ),
+    ] = None,
+    page: Annotated[
+        bool, typer.Option("--page", help="Add the page on which a visitor draws.")
+    ] = False,
+    threads: Annotated[
+        bool, typer.Option("--threads", help="Isolate the page (COOP, COEP): threads work.")
+    ] = False,
+    prefix: Annotated[
+        str, typer.Option("--prefix", help="Path of the bundle on the site, such as /fish.")
+    ] = "",
+    json: JsonOption = False,
+    options: Any = None,
+) -> None:
+    """Make the folder that a static host serves: model in chunks, runtime, page, headers.
+
+    \b
+    Examples:
+      sprat bundle small --out site --page
+      sprat bundle small --out site --page --host nginx
+      sprat bundle model.onnx --preview tiny.onnx --data photos --out site --host netlify
+    """
+    from sprat.delivery.bundle import Shape
+    from sprat.delivery.hosts import HOSTS
+    from sprat.workflow.bundle import bundle
+
+    chosen = next((known for known in HOSTS if known == host), None)
+    if host is not None and chosen is None:
+        raise OptionError(f"must be one of {', '.join(HOSTS)}, got {host!r}.", where="--host")
+    shape = Shape(_bytes(chunk), chosen, page, threads, prefix.rstrip("/"))
+    with bar(quiet=json) as progress:
+        made = bundle(
+            model, out, preview=preview, data=data, options=options, shape=shape, progress=progress
+        )
+    if json:
+        as_json(made)
+        return
+    runtime = (made.runtime.module, made.runtime.glue, made.runtime.wasm)
+    rows = [
+        ("runtime", f"{made.runtime.package} {made.runtime.version}", 3, *_weight(runtime)),
+        *((m.role, "model", len(m.chunks), *_weight(m.chunks)) for m in made.models),
+    ]
+    table("", ["part", "", ">files", ">decoded", ">on the wire"], rows)
+    say(f"Look at it: sprat serve {out}")
+
+
+def _weight(files: Any) -> tuple[str, str]:
+    wire = sum(min(f.encoded.values()) for f in files)
+    return megabytes(sum(f.bytes for f in files)), megabytes(wire)
+
+
+def _bytes(text: str) -> int:
+    """Read a size such as 256KiB, 1MB or 65536."""
+    found = re.fullmatch(r"(\d+)\s*([kKmM]?)(i?)[bB]?", text.strip())
+    if found is None or int(found[1]) == 0:
+        raise OptionError(f"must be a size such as 256KiB, got {text!r}.", where="--chunk")
+    base = 1024 if found[3] else 1000
+    power = " km".index(found[2].lower() or " ")
+    return int(int(found[1]) * base**power)

@@ -1,0 +1,50 @@
+"""``sprat serve``."""
+
+from __future__ import annotations
+
+import signal
+import webbrowser
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import typer
+
+from sprat.cli.screen import say
+from sprat.errors import DataNotFoundError
+
+
+def command(
+    site: Annotated[Path, typer.Argument(help="A folder that bundle wrote.", show_default=False)],
+    port: Annotated[int, typer.Option("--port", help="0 takes any free one.", min=0)] = 0,
+    network: Annotated[
+        float | None, typer.Option("--network", help="Slow the line down to so many Mbps.")
+    ] = None,
+    open_: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
+    ] = True,
+) -> None:
+    """Serve a bundle on this machine as a static host would, until Ctrl-C.
+
+    Compressed files are negotiated, immutable files are kept, nothing outside the folder is served.
+
+    \b
+    Examples:
+      sprat serve site
+      sprat serve site --network 10 --port 8000 --no-open
+    """
+    from sprat.browser.static import serving_folder
+    from sprat.delivery.hosts import page_headers
+
+    if not (site / "manifest.json").is_file():
+        raise DataNotFoundError(
+            "is no bundle.", where=str(site), hint="Make one with 'sprat bundle MODEL --out DIR'."
+        )
+    ended = Event()
+    with serving_folder(site, page_headers(True), port=port, mbps=network) as address:
+        signal.signal(signal.SIGINT, lambda *_: ended.set())
+        say(f"{address}/  (Ctrl-C ends it)")
+        if open_:
+            webbrowser.open(f"{address}/")
+        while not ended.wait(1):
+            pass

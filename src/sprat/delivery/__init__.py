@@ -1,0 +1,1 @@
+"""The folder that any static host can serve."""

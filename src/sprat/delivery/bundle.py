@@ -1,0 +1,233 @@
+"""Put model, runtime, page and headers into one folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import brotli
+
+from sprat.browser.host import site_files
+from sprat.delivery.hosts import RULES, Host, check_limits, settings
+from sprat.delivery.manifest import (
+    Decode,
+    FileEntry,
+    Manifest,
+    ModelEntry,
+    ReadingEntry,
+    Role,
+    RuntimeEntry,
+    manifest_text,
+)
+from sprat.delivery.pieces import Piece, chunks, gzip, piece
+from sprat.files import sha256
+from sprat.progress import Progress, silent
+
+#: Endings of text files that are worth compressing.
+_TEXTS = (".html", ".js", ".css", ".json", ".webmanifest", ".svg")
+_RUNTIME = {
+    "module": "ort.wasm.min.mjs",
+    "glue": "ort-wasm-simd-threaded.mjs",
+    "wasm": "ort-wasm-simd-threaded.wasm",
+}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a bundle is made from.
+
+    Attributes:
+        name: Of the model, for people.
+        models: Each model's bytes with its role, in the order of loading.
+        preprocess: How an image becomes the input, as JSON; None for tensors.
+        reading: How the output becomes an answer.
+        classes: Names of the classes by index.
+    """
+
+    name: str
+    models: Sequence[tuple[Role, bytes]]
+    preprocess: dict[str, Any] | None = None
+    reading: ReadingEntry | None = None
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a bundle is cut.
+
+    Attributes:
+        chunk: Bytes of one chunk on the wire, about.
+        host: Where it is served; None for any that sends compressed files from beside the plain.
+        page: Add the page on which a visitor draws.
+        threads: Isolate the page, so that threads work.
+        prefix: Path of the bundle on the site, without a slash at its end.
+    """
+
+    chunk: int = 256 << 10
+    host: Host | None = None
+    page: bool = False
+    threads: bool = False
+    prefix: str = ""
+
+
+def make_bundle(
+    contents: Contents, shape: Shape, progress: Progress = silent
+) -> tuple[dict[str, bytes], Manifest]:
+    """Make a bundle in memory; the same input gives the same bytes.
+
+    Args:
+        contents: What it is made from.
+        shape: How it is cut.
+        progress: Told how far the work is.
+
+    Returns:
+        Every file's bytes by path, and the manifest.
+
+    Raises:
+        OptionError: The host's limits are not kept.
+    """
+    decode: Decode = RULES[shape.host].decode if shape.host else "http"
+    siblings = RULES[shape.host].siblings if shape.host else True
+    files: dict[str, bytes] = {}
+    total = len(_RUNTIME) + len(contents.models)
+    runtime = {}
+    for i, (key, name) in enumerate(_RUNTIME.items()):
+        made = _runtime_piece(key, name, decode)
+        runtime[key] = _stored(made, files, siblings)
+        progress("compressing", i + 1, total)
+    models = []
+    for i, (role, content) in enumerate(contents.models):
+        parts = [
+            _stored(piece(f"assets/{role}", ".bin", part, decode), files, siblings)
+            for part in chunks(content, shape.chunk)
+        ]
+        models.append(
+            ModelEntry(role=role, bytes=len(content), sha256=sha256(content), chunks=tuple(parts))
+        )
+        progress("compressing", len(_RUNTIME) + i + 1, total)
+    manifest = _manifest(contents, decode, runtime, models)
+    files["manifest.json"] = manifest_text(manifest).encode()
+    files["LICENSES.txt"] = _licences(manifest).encode()
+    if shape.page:
+        files |= _page()
+    if siblings:
+        files |= _compressed_texts(files)
+    host = shape.host
+    if host is not None:
+        told = settings(host, shape.threads, shape.prefix)
+        files |= {name: text.encode() for name, text in told.items()}
+        check_limits(host, {path: len(content) for path, content in files.items()})
+    return files, manifest
+
+
+def _runtime_piece(key: str, name: str, decode: Decode) -> Piece:
+    content = brotli.decompress(site_files()[f"/runtime/{name}.br"])
+    stem, _, suffix = name.rpartition(".")
+    return piece(f"runtime/{stem}", f".{suffix}", content, decode, opaque=key == "wasm")
+
+
+def _stored(made: Piece, files: dict[str, bytes], siblings: bool) -> FileEntry:
+    files[made.entry.path] = made.content
+    if siblings:
+        for ending, content in made.siblings.items():
+            files[made.entry.path + ending] = content
+    return made.entry
+
+
+def _manifest(
+    contents: Contents,
+    decode: Decode,
+    runtime: Mapping[str, FileEntry],
+    models: Sequence[ModelEntry],
+) -> Manifest:
+    built = json.loads(site_files()["/runtime/runtime.json"])
+    made = Manifest(
+        name=contents.name,
+        version="",
+        decode=decode,
+        runtime=RuntimeEntry(package=built["package"], version=built["version"], **runtime),
+        models=tuple(models),
+        preprocess=contents.preprocess,
+        reading=contents.reading,
+        classes=contents.classes,
+    )
+    return made.model_copy(update={"version": sha256(made.model_dump_json().encode())})
+
+
+def _page() -> dict[str, bytes]:
+    """Return the page of the package, with a service worker that knows its files."""
+    built = site_files()
+    entry = json.loads(built["/vite.json"])
+    page = dict(_files_of("page.html", entry, built))
+    page["index.html"] = built["/page.html"]
+    for name in ("app.webmanifest", "icon-192.png", "icon-512.png", "icon.svg"):
+        page[name] = built[f"/{name}"]
+    shell = sorted(page)
+    version = sha256(b"".join(sha256(page[name]).encode() for name in shell))[:16]
+    worker = built["/sw.js"].decode()
+    listed = json.dumps(["./", *(name for name in shell if name != "index.html")])
+    worker = worker.replace("__FILES__", listed).replace("__VERSION__", version)
+    page["sw.js"] = worker.encode()
+    return page
+
+
+def _files_of(
+    name: str, entries: Mapping[str, Any], built: Mapping[str, bytes]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the files that a page of the build needs, its scripts' imports included."""
+    waiting, seen = [name], set()
+    while waiting:
+        key = waiting.pop()
+        if key in seen:
+            continue
+        seen.add(key)
+        entry = entries[key]
+        for path in (entry["file"], *entry.get("css", ()), *entry.get("assets", ())):
+            if f"/{path}" in built and not path.endswith(".html"):
+                yield path, built[f"/{path}"]
+        waiting += [*entry.get("imports", ()), *entry.get("dynamicImports", ())]
+
+
+def _compressed_texts(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    makers: dict[str, Callable[[bytes], bytes]] = {
+        ".br": lambda content: brotli.compress(content, quality=11, lgwin=22),
+        ".gz": gzip,
+    }
+    return {
+        f"{path}{ending}": make(content)
+        for path, content in files.items()
+        if path.endswith(_TEXTS) and not path.startswith("runtime/")
+        for ending, make in makers.items()
+    }
+
+
+def _licences(manifest: Manifest) -> str:
+    runtime = manifest.runtime
+    return (
+        "This folder holds:\n\n"
+        f"{runtime.package} {runtime.version} (runtime/), Copyright (c) Microsoft Corporation, "
+        "MIT licence:\n\n"
+        f"{_MIT}\n"
+        "The page and the loader (assets/, sw.js, index.html) of Sprat, Apache-2.0 "
+        "(https://www.apache.org/licenses/LICENSE-2.0).\n\n"
+        "The models belong to whoever made the bundle.\n"
+    )
+
+
+_MIT = """Permission is hereby granted, free of charge, to any person obtaining a copy of this
+software and associated documentation files (the "Software"), to deal in the Software without
+restriction, including without limitation the rights to use, copy, modify, merge, publish,
+distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the
+Software is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or
+substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT
+NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
+NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES
+OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN
+CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+"""

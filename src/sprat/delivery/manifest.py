@@ -1,0 +1,90 @@
+"""``manifest.json`` of a bundle: what a page loads, in which order, and what it must hash to.
+
+The JSON Schema made from :class:`Manifest` is published as ``docs/manifest.schema.json``; the
+loader in ``web/src/manifest.ts`` reads the same.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic.json_schema import GenerateJsonSchema
+
+Role = Literal["preview", "full"]
+Decode = Literal["http", "gzip"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Part):
+    """One file, whose name holds its hash: its content never changes."""
+
+    path: str = Field(description="Relative to the manifest.")
+    bytes: int = Field(ge=0, description="Decoded bytes.")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="Of the decoded bytes.")
+    encoded: dict[str, int] = Field(description="Bytes on the wire by encoding: br, gzip.")
+
+
+class ModelEntry(_Part):
+    """One model in chunks."""
+
+    role: Role
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    chunks: tuple[FileEntry, ...] = Field(min_length=1)
+
+
+class RuntimeEntry(_Part):
+    """The runtime that the bundle brings along."""
+
+    package: str
+    version: str
+    module: FileEntry
+    glue: FileEntry
+    wasm: FileEntry
+
+
+class ReadingEntry(_Part):
+    """How the output becomes an answer."""
+
+    output: str
+    kind: str
+    probability: bool
+    threshold: float
+    order: tuple[int, ...]
+
+
+class Manifest(_Part):
+    """The whole list."""
+
+    sprat: Literal[1] = 1
+    name: str
+    version: str = Field(description="SHA-256 over everything else in the manifest.")
+    decode: Decode = Field(
+        description="http: the host sends compressed files. gzip: the files of model and runtime "
+        "are gzip themselves, and the page decodes them."
+    )
+    runtime: RuntimeEntry
+    models: tuple[ModelEntry, ...] = Field(min_length=1, description="In the order of loading.")
+    preprocess: dict[str, JsonValue] | None = None
+    reading: ReadingEntry | None = None
+    classes: tuple[str, ...] = ()
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """Return a manifest as JSON text."""
+    return json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of ``manifest.json``."""
+    return {"$schema": GenerateJsonSchema.schema_dialect, **Manifest.model_json_schema()}
+
+
+def schema_text() -> str:
+    """Return the JSON Schema as it is published in ``docs/manifest.schema.json``."""
+    return json.dumps(schema(), indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,296 @@
+/**
+ * Load what `sprat bundle` wrote: a small preview model answers first, the full one takes over
+ * between two calls.
+ */
+
+import { type Answer, answer } from "./answers";
+import { Engine } from "./engine";
+import { asFailure, SpratError } from "./failure";
+import { allFiles, type Manifest, type Model, parseManifest, type Role } from "./manifest";
+import type { Runtime } from "./protocol";
+import { openCache, Store } from "./store";
+import type { Tensors } from "./tensors";
+
+export type { Answer } from "./answers";
+export { type Code, SpratError } from "./failure";
+export type { Manifest, Role } from "./manifest";
+export type { Tensors } from "./tensors";
+
+export interface Progress {
+  /** Decoded bytes so far, and of everything that is to come. */
+  loaded: number;
+  total: number;
+}
+
+export interface Options {
+  onProgress?: (progress: Progress) => void;
+  signal?: AbortSignal;
+  /** `always` loads the full model even where the visitor asked to save data. */
+  full?: "auto" | "always" | "never";
+  threads?: number;
+}
+
+export interface Result {
+  /** Which model answered. */
+  role: Role;
+  /** Every output, by name. */
+  outputs: Tensors;
+  /** The answer, where the manifest says how to read one. */
+  answer: Answer | null;
+  /** Its class's name; empty without. */
+  label: string;
+  milliseconds: number;
+}
+
+interface Events {
+  /** Another model answers from now on. */
+  upgrade: Role;
+  /** The full model could not be loaded; the preview goes on. */
+  error: SpratError;
+  /** A newer version is whole in the cache; the next load uses it. */
+  update: Manifest;
+}
+
+type Listeners = { [K in keyof Events]: Set<(value: Events[K]) => void> };
+
+/** What one call works with; swapped as a whole. */
+interface Running {
+  role: Role;
+  engine: Engine;
+}
+
+export class Loaded {
+  readonly manifest: Manifest;
+  readonly #listeners: Listeners = { upgrade: new Set(), error: new Set(), update: new Set() };
+  #running: Running;
+  #tail: Promise<unknown> = Promise.resolve();
+
+  constructor(manifest: Manifest, running: Running) {
+    this.manifest = manifest;
+    this.#running = running;
+  }
+
+  /** Which model answers now. */
+  get role(): Role {
+    return this.#running.role;
+  }
+
+  /** Listen; returns a function that ends it. */
+  on<K extends keyof Events>(name: K, listener: (value: Events[K]) => void): () => void {
+    this.#listeners[name].add(listener);
+    return () => this.#listeners[name].delete(listener);
+  }
+
+  /** Answer an image (a file, a canvas's blob) or ready tensors. Answers come in order. */
+  run(input: Blob | Tensors): Promise<Result> {
+    const result = this.#tail.then(() => this.#answer(input));
+    this.#tail = result.catch(() => {});
+    return result;
+  }
+
+  /** End all workers. */
+  close(): void {
+    this.#running.engine.close();
+  }
+
+  /** Let another model answer from the next call on; the old one ends when it is done. */
+  swap(next: Running): void {
+    this.#tail = this.#tail.then(() => {
+      const before = this.#running;
+      this.#running = next;
+      before.engine.close();
+      this.tell("upgrade", next.role);
+    });
+  }
+
+  tell<K extends keyof Events>(name: K, value: Events[K]): void {
+    for (const listener of this.#listeners[name]) listener(value);
+  }
+
+  async #answer(input: Blob | Tensors): Promise<Result> {
+    const { role, engine } = this.#running;
+    const { preprocess, reading, classes } = this.manifest;
+    const start = performance.now();
+    try {
+      if (input instanceof Blob && preprocess === null) {
+        throw new SpratError("model", "this model takes tensors, not images");
+      }
+      const feeds = input instanceof Blob ? await engine.prepare(input, preprocess!) : input;
+      const outputs = await engine.run(feeds);
+      const found = reading === null ? null : answer(outputs, reading);
+      const label = found === null ? "" : (classes[found.value] ?? "");
+      return { role, outputs, answer: found, label, milliseconds: performance.now() - start };
+    } catch (error) {
+      throw asFailure(error, "model");
+    }
+  }
+}
+
+/** A list of files that are all in the cache, or null. */
+async function complete(cache: Cache | null, address: URL): Promise<Manifest | null> {
+  const kept = await cache?.match(address);
+  return kept === undefined ? null : parseManifest(await kept.text());
+}
+
+async function fetchManifest(address: URL, signal?: AbortSignal): Promise<[Manifest, string]> {
+  let response: Response;
+  try {
+    response = await fetch(address, signal === undefined ? {} : { signal });
+  } catch (error) {
+    throw asFailure(error, "network");
+  }
+  if (!response.ok) throw new SpratError("network", `HTTP ${response.status} for the manifest`);
+  const text = await response.text();
+  const manifest = parseManifest(text);
+  if (manifest === null) throw new SpratError("manifest", "the manifest is none of this version");
+  return [manifest, text];
+}
+
+function savesData(): boolean {
+  const connection = (navigator as { connection?: { saveData?: boolean } }).connection;
+  return connection?.saveData === true;
+}
+
+function wanted(manifest: Manifest, options: Options): Model[] {
+  const full = options.full ?? "auto";
+  const lean = full === "never" || (full === "auto" && savesData());
+  const previews = manifest.models.filter((model) => model.role === "preview");
+  return lean && previews.length > 0 ? previews : manifest.models;
+}
+
+class Loading {
+  readonly #manifest: Manifest;
+  readonly #store: Store;
+  readonly #options: Options;
+  readonly #total: number;
+  #loaded = 0;
+
+  constructor(manifest: Manifest, store: Store, options: Options, models: Model[]) {
+    this.#manifest = manifest;
+    this.#store = store;
+    this.#options = options;
+    const files = [manifest.runtime.wasm, ...models.flatMap((model) => model.chunks)];
+    this.#total = files.reduce((sum, file) => sum + file.bytes, 0);
+  }
+
+  readonly #onBytes = (bytes: number): void => {
+    this.#loaded += bytes;
+    this.#options.onProgress?.({ loaded: this.#loaded, total: this.#total });
+  };
+
+  wasm(): Promise<ArrayBuffer> {
+    const { signal } = this.#options;
+    return this.#store.get(this.#manifest.runtime.wasm, { signal, onBytes: this.#onBytes });
+  }
+
+  /** Fetch a model's chunks side by side, and join them. */
+  async model(model: Model): Promise<ArrayBuffer> {
+    const fetching = { signal: this.#options.signal, onBytes: this.#onBytes };
+    const whole = new Uint8Array(model.bytes);
+    let start = 0;
+    await Promise.all(
+      model.chunks.map(async (chunk) => {
+        const at = start;
+        start += chunk.bytes;
+        whole.set(new Uint8Array(await this.#store.get(chunk, fetching)), at);
+      }),
+    );
+    return whole.buffer;
+  }
+
+  async engine(model: Model, wasm: Promise<ArrayBuffer>): Promise<Running> {
+    const { module, glue, wasm: file } = this.#manifest.runtime;
+    const runtime: Runtime = {
+      module: this.#store.address(module).href,
+      glue: this.#store.address(glue).href,
+      wasm: this.#store.address(file).href,
+    };
+    const threads = this.#options.threads ?? 1;
+    const [core, content] = await Promise.all([wasm, this.model(model)]);
+    try {
+      const engine = await Engine.start(runtime, core.slice(0), content, threads);
+      return { role: model.role, engine };
+    } catch (error) {
+      throw asFailure(error, "model");
+    }
+  }
+}
+
+/** Put a whole version in the cache's list, and remove what it does not need. */
+async function settle(
+  cache: Cache | null,
+  address: URL,
+  store: Store,
+  manifest: Manifest,
+): Promise<boolean> {
+  if (cache === null) return false;
+  const files = allFiles(manifest);
+  for (const file of files) if (!(await store.has(file))) await store.get(file);
+  await cache.put(address, new Response(JSON.stringify(manifest)));
+  const needed = new Set([address.href, ...files.map((file) => store.address(file).href)]);
+  for (const request of await cache.keys()) {
+    if (!needed.has(request.url)) await cache.delete(request);
+  }
+  return true;
+}
+
+/** Look for a newer version once the page answers; the next load uses it when it is whole. */
+async function refresh(
+  loaded: Loaded,
+  cache: Cache | null,
+  address: URL,
+  options: Options,
+): Promise<void> {
+  const [manifest] = await fetchManifest(address, options.signal);
+  if (manifest.version === loaded.manifest.version) return;
+  const store = new Store(address, cache, manifest.decode === "gzip");
+  for (const file of allFiles(manifest)) await store.get(file, { signal: options.signal });
+  if (await settle(cache, address, store, manifest)) loaded.tell("update", manifest);
+}
+
+/**
+ * Load a bundle.
+ *
+ * @param manifest Address of its `manifest.json`.
+ * @param options Progress, an end, and how eager to be.
+ * @returns A model that answers; where there is a preview, the full model arrives behind it.
+ */
+export async function load(manifest: string | URL, options: Options = {}): Promise<Loaded> {
+  if (typeof WebAssembly !== "object") {
+    throw new SpratError("no-wasm", "this browser has no WebAssembly");
+  }
+  const address = new URL(manifest, document.baseURI);
+  const cache = await openCache(`sprat:${address.pathname}`);
+  const kept = await complete(cache, address);
+  const current = kept ?? (await fetchManifest(address, options.signal))[0];
+  const store = new Store(address, cache, current.decode === "gzip");
+  const models = wanted(current, options);
+  const loading = new Loading(current, store, options, models);
+  const wasm = loading.wasm();
+  wasm.catch(() => {});
+  const full = models[models.length - 1]!;
+  // What is in the cache already needs no preview.
+  const stored = await Promise.all(full.chunks.map((chunk) => store.has(chunk)));
+  const first = stored.every(Boolean) ? full : models[0]!;
+  const loaded = new Loaded(current, await loading.engine(first, wasm));
+  void behind(loaded, loading, { first, full, wasm }, async () => {
+    if (kept !== null) await refresh(loaded, cache, address, options);
+    else if (models.length === current.models.length) await settle(cache, address, store, current);
+  });
+  return loaded;
+}
+
+async function behind(
+  loaded: Loaded,
+  loading: Loading,
+  { first, full, wasm }: { first: Model; full: Model; wasm: Promise<ArrayBuffer> },
+  after: () => Promise<void>,
+): Promise<void> {
+  try {
+    if (first !== full) loaded.swap(await loading.engine(full, wasm));
+    await after();
+  } catch (error) {
+    const failure = asFailure(error, "network");
+    if (first !== full || failure.code !== "network") loaded.tell("error", failure);
+  }
+}

@@ -1,0 +1,84 @@
+/** The list that `sprat bundle` writes: what to load, in which order, and what it must hash to. */
+
+import type { Reading } from "./answers";
+import type { Preprocess } from "./preprocess";
+
+export interface File {
+  /** Address relative to the manifest; it holds the hash, so its content never changes. */
+  path: string;
+  /** Decoded bytes. */
+  bytes: number;
+  /** SHA-256 of the decoded bytes, hexadecimal. */
+  sha256: string;
+  /** Bytes on the wire by encoding. */
+  encoded: Record<string, number>;
+}
+
+export type Role = "preview" | "full";
+
+export interface Model {
+  role: Role;
+  bytes: number;
+  sha256: string;
+  chunks: File[];
+}
+
+export interface Manifest {
+  sprat: 1;
+  name: string;
+  /** SHA-256 over everything that the manifest lists. */
+  version: string;
+  /** `http`: the host sends compressed files; `gzip`: the files are gzip and decoded here. */
+  decode: "http" | "gzip";
+  runtime: { package: string; version: string; module: File; glue: File; wasm: File };
+  models: Model[];
+  preprocess: Preprocess | null;
+  reading: Reading | null;
+  classes: string[];
+}
+
+function isFile(value: unknown): value is File {
+  const file = value as File;
+  return (
+    typeof file?.path === "string" &&
+    !/^[a-z]+:|^\/|\.\./i.test(file.path) &&
+    Number.isSafeInteger(file.bytes) &&
+    file.bytes >= 0 &&
+    /^[0-9a-f]{64}$/.test(file.sha256) &&
+    typeof file.encoded === "object"
+  );
+}
+
+/** Check what came from the network; returns null where it is no manifest of this version. */
+export function parseManifest(text: string): Manifest | null {
+  let value: Manifest;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  const runtime = value?.runtime;
+  const files = [runtime?.module, runtime?.glue, runtime?.wasm];
+  const models = Array.isArray(value?.models) ? value.models : [];
+  const whole =
+    value?.sprat === 1 &&
+    typeof value.version === "string" &&
+    (value.decode === "http" || value.decode === "gzip") &&
+    files.every(isFile) &&
+    models.length > 0 &&
+    models.every(
+      (model) =>
+        (model.role === "preview" || model.role === "full") &&
+        Array.isArray(model.chunks) &&
+        model.chunks.length > 0 &&
+        model.chunks.every(isFile) &&
+        model.chunks.reduce((sum, chunk) => sum + chunk.bytes, 0) === model.bytes,
+    );
+  return whole ? value : null;
+}
+
+/** Every file of a manifest. */
+export function allFiles(manifest: Manifest): File[] {
+  const { module, glue, wasm } = manifest.runtime;
+  return [module, glue, wasm, ...manifest.models.flatMap((model) => model.chunks)];
+}

@@ -1,0 +1,153 @@
+/** The page that `sprat bundle --page` writes: draw, and the model answers while the rest loads. */
+
+import { type Loaded, load, type Result, SpratError } from "./loader";
+import { Pad } from "./pad";
+import { type Key, type Language, word } from "./words";
+
+const CHOSEN = "sprat-language";
+
+function part<T extends HTMLElement = HTMLElement>(id: string): T {
+  return document.getElementById(id) as T;
+}
+
+function remembered(): string {
+  try {
+    return localStorage.getItem(CHOSEN) ?? navigator.language;
+  } catch {
+    return navigator.language;
+  }
+}
+
+class Page {
+  readonly #pad = new Pad(part<HTMLCanvasElement>("pad"), () => void this.#drawn());
+  #language: Language = remembered().startsWith("zh") ? "zh" : "en";
+  #model: Promise<Loaded>;
+  #picture: Blob | undefined;
+  #result: Result | undefined;
+  #status: [Key, Record<string, string>] = ["loading", {}];
+  #turn = 0;
+
+  constructor() {
+    const start = performance.now();
+    this.#model = load("./manifest.json", {
+      onProgress: ({ loaded, total }) => {
+        part<HTMLProgressElement>("progress").value = total > 0 ? loaded / total : 1;
+      },
+    });
+    this.#model.then(
+      (model) => {
+        document.body.dataset.ready = String(performance.now() - start);
+        this.#now(model);
+        model.on("upgrade", () => {
+          this.#now(model);
+          void this.#ask();
+        });
+        model.on("error", (error) => this.#say("partly", { error: error.message }));
+        model.on("update", () => this.#say("update"));
+        void this.#ask();
+      },
+      (error: unknown) => this.#failed(error),
+    );
+    this.#listen();
+    this.#show();
+  }
+
+  #now(model: Loaded): void {
+    document.body.dataset.role = model.role;
+    part("progress").hidden = model.role === "full";
+    this.#say(model.role === "full" ? "ready" : "preview");
+  }
+
+  #failed(error: unknown): void {
+    document.body.dataset.failed = error instanceof SpratError ? error.code : "unknown";
+    const text = error instanceof Error ? error.message : String(error);
+    this.#say("failed", { error: text });
+  }
+
+  #say(key: Key, values: Record<string, string> = {}): void {
+    this.#status = [key, values];
+    this.#show();
+  }
+
+  #listen(): void {
+    part("clear").addEventListener("click", () => {
+      this.#pad.clear();
+      this.#picture = undefined;
+      this.#result = undefined;
+      this.#show();
+    });
+    part("language").addEventListener("click", () => {
+      this.#language = this.#language === "en" ? "zh" : "en";
+      try {
+        localStorage.setItem(CHOSEN, this.#language);
+      } catch {
+        // Storage is refused here: the choice holds for this visit.
+      }
+      this.#show();
+    });
+    const file = part<HTMLInputElement>("file");
+    file.addEventListener("change", () => void this.#take(file.files?.[0]));
+    const pad = part("pad");
+    pad.addEventListener("dragover", (event) => event.preventDefault());
+    pad.addEventListener("drop", (event) => {
+      event.preventDefault();
+      void this.#take(event.dataTransfer?.files[0]);
+    });
+  }
+
+  async #drawn(): Promise<void> {
+    this.#picture = await this.#pad.picture();
+    await this.#ask();
+  }
+
+  async #take(file: File | undefined): Promise<void> {
+    if (file === undefined) return;
+    try {
+      await this.#pad.show(file);
+      this.#picture = file;
+      await this.#ask();
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  async #ask(): Promise<void> {
+    const turn = ++this.#turn;
+    if (this.#picture === undefined) return;
+    try {
+      const result = await (await this.#model).run(this.#picture);
+      if (turn !== this.#turn) return;
+      this.#result = result;
+      this.#show();
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #show(): void {
+    const say = (key: Key, values: Record<string, string> = {}) =>
+      word(this.#language, key, values);
+    document.documentElement.lang = this.#language;
+    for (const marked of document.querySelectorAll<HTMLElement>("[data-word]")) {
+      marked.textContent = say(marked.dataset.word as Key);
+    }
+    part("language").textContent = say("language");
+    part("pad").setAttribute("aria-label", say("pad"));
+    part("status").textContent = say(...this.#status);
+    const meter = part<HTMLMeterElement>("sure");
+    meter.hidden = this.#result?.answer == null;
+    if (this.#result === undefined) return;
+    const { answer, label, role, milliseconds } = this.#result;
+    part("said").textContent = label || String(answer?.value ?? "");
+    meter.value = answer?.confidence ?? 0;
+    meter.setAttribute("aria-label", say("confidence"));
+    part("by").textContent = say(role === "full" ? "small" : "first");
+    part("time").textContent = `${milliseconds.toFixed(1)} ms`;
+  }
+}
+
+new Page();
+if ("serviceWorker" in navigator) {
+  // After the first answer's bytes: the line is the model's until then.
+  addEventListener("load", () => navigator.serviceWorker.register("./sw.js").catch(() => {}));
+}

@@ -1,0 +1,239 @@
+/**
+ * Files by their hash: from the cache where they are whole, else from the network, checked, and
+ * kept.
+ */
+
+import { SpratError } from "./failure";
+import type { File } from "./manifest";
+
+const ATTEMPTS = 5;
+const FIRST_PAUSE = 250;
+const LONGEST_PAUSE = 8_000;
+/** A connection that sends nothing for so long is given up. */
+const SILENCE = 15_000;
+const PARALLEL = 6;
+
+export interface Fetching {
+  signal?: AbortSignal | undefined;
+  /** Told decoded bytes as they come in; negative where an attempt is thrown away. */
+  onBytes?: (bytes: number) => void;
+}
+
+/** Open the cache; null in private windows and where storage is refused. */
+export async function openCache(name: string): Promise<Cache | null> {
+  try {
+    return await caches.open(name);
+  } catch {
+    return null;
+  }
+}
+
+function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, milliseconds);
+  const end = () => {
+    clearTimeout(timer);
+    reject(new SpratError("aborted", "the load was ended"));
+  };
+  if (signal?.aborted) end();
+  else signal?.addEventListener("abort", end, { once: true });
+  return promise.finally(() => signal?.removeEventListener("abort", end));
+}
+
+async function digest(content: ArrayBuffer): Promise<string> {
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Read a body into one buffer of a known length; what is longer or shorter is refused early. */
+async function read(
+  body: ReadableStream<Uint8Array<ArrayBuffer>>,
+  file: File,
+  onBytes: (bytes: number) => void,
+  alive: () => void,
+): Promise<ArrayBuffer> {
+  const whole = new Uint8Array(file.bytes);
+  const reader = body.getReader();
+  let at = 0;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      alive();
+      if (at + value.length > whole.length) {
+        throw new SpratError("integrity", `${file.path} is longer than ${file.bytes} bytes`);
+      }
+      whole.set(value, at);
+      at += value.length;
+      onBytes(value.length);
+    }
+    if (at < whole.length) {
+      throw new SpratError("integrity", `${file.path} ends after ${at} of ${file.bytes} bytes`);
+    }
+    return whole.buffer;
+  } catch (error) {
+    onBytes(-at);
+    await reader.cancel().catch(() => {});
+    throw error;
+  }
+}
+
+/** Fetch once; a second attempt goes around the HTTP cache, which may hold what is broken. */
+async function once(
+  address: URL,
+  file: File,
+  gzip: boolean,
+  attempt: number,
+  { signal, onBytes = () => {} }: Fetching,
+): Promise<ArrayBuffer> {
+  const silence = new AbortController();
+  let timer = setTimeout(() => silence.abort(), SILENCE);
+  const alive = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => silence.abort(), SILENCE);
+  };
+  const either = signal === undefined ? silence.signal : AbortSignal.any([signal, silence.signal]);
+  try {
+    const cache = attempt === 0 ? "default" : "reload";
+    const response = await fetch(address, { signal: either, cache });
+    if (!response.ok || response.body === null) {
+      throw new SpratError("network", `HTTP ${response.status} for ${file.path}`);
+    }
+    const body = gzip ? response.body.pipeThrough(new DecompressionStream("gzip")) : response.body;
+    const content = await read(body, file, onBytes, alive);
+    if ((await digest(content)) !== file.sha256) {
+      onBytes(-content.byteLength);
+      throw new SpratError("integrity", `${file.path} does not have the content that it should`);
+    }
+    return content;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function persistent(
+  address: URL,
+  file: File,
+  gzip: boolean,
+  fetching: Fetching,
+): Promise<ArrayBuffer> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await once(address, file, gzip, attempt, fetching);
+    } catch (error) {
+      if (fetching.signal?.aborted) throw new SpratError("aborted", "the load was ended");
+      if (attempt + 1 >= ATTEMPTS) {
+        if (error instanceof SpratError) throw error;
+        throw new SpratError("network", `${file.path} cannot be fetched`, { cause: error });
+      }
+      const longest = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** attempt);
+      await pause(longest * (0.5 + Math.random() / 2), fetching.signal);
+    }
+  }
+}
+
+/** Let only one tab fetch a file; the others find it in the cache afterwards. */
+function alone<T>(
+  name: string,
+  signal: AbortSignal | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
+  if (navigator.locks === undefined) return work();
+  const options: LockOptions = signal === undefined ? {} : { signal };
+  return navigator.locks.request(`sprat:${name}`, options, work) as Promise<T>;
+}
+
+export class Store {
+  readonly #base: URL;
+  readonly #cache: Cache | null;
+  readonly #gzip: boolean;
+  #running = 0;
+  readonly #queue: (() => void)[] = [];
+
+  constructor(base: URL, cache: Cache | null, gzip: boolean) {
+    this.#base = base;
+    this.#cache = cache;
+    this.#gzip = gzip;
+  }
+
+  address(file: File): URL {
+    return new URL(file.path, this.#base);
+  }
+
+  async has(file: File): Promise<boolean> {
+    return (await this.#cache?.match(this.address(file))) !== undefined;
+  }
+
+  /** Return a file's bytes, whole and checked. */
+  async get(file: File, fetching: Fetching = {}): Promise<ArrayBuffer> {
+    const kept = await this.#kept(file);
+    if (kept !== null) {
+      fetching.onBytes?.(kept.byteLength);
+      return kept;
+    }
+    await this.#slot();
+    try {
+      return await alone(file.sha256, this.#cache === null ? undefined : fetching.signal, () =>
+        this.#fetched(file, fetching),
+      );
+    } catch (error) {
+      if (fetching.signal?.aborted) throw new SpratError("aborted", "the load was ended");
+      throw error;
+    } finally {
+      this.#running--;
+      this.#queue.shift()?.();
+    }
+  }
+
+  async #fetched(file: File, fetching: Fetching): Promise<ArrayBuffer> {
+    const kept = await this.#kept(file);
+    if (kept !== null) {
+      fetching.onBytes?.(kept.byteLength);
+      return kept;
+    }
+    const address = this.address(file);
+    const content = await persistent(address, file, this.#gzip, fetching);
+    await this.#keep(address, file, content);
+    return content;
+  }
+
+  /** What the cache holds is checked too: a tab may have died, a disk may be broken. */
+  async #kept(file: File): Promise<ArrayBuffer | null> {
+    const found = await this.#cache?.match(this.address(file)).catch(() => undefined);
+    if (found === undefined) return null;
+    const content = await found.arrayBuffer();
+    if (content.byteLength === file.bytes && (await digest(content)) === file.sha256)
+      return content;
+    await this.#cache?.delete(this.address(file));
+    return null;
+  }
+
+  async #keep(address: URL, file: File, content: ArrayBuffer): Promise<void> {
+    const headers = { "content-type": mediaType(file.path), ...ISOLATED };
+    try {
+      await this.#cache?.put(address, new Response(content.slice(0), { headers }));
+    } catch {
+      // The quota is used up: the page works without a cache, and loads again next time.
+    }
+  }
+
+  async #slot(): Promise<void> {
+    if (this.#running >= PARALLEL) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#queue.push(resolve);
+      await promise;
+    }
+    this.#running++;
+  }
+}
+
+/** Scripts that come from the cache must not lose the page its isolation. */
+const ISOLATED = {
+  "cross-origin-resource-policy": "same-origin",
+  "cross-origin-embedder-policy": "require-corp",
+};
+
+function mediaType(path: string): string {
+  if (path.endsWith("js")) return "text/javascript";
+  return path.endsWith(".wasm") ? "application/wasm" : "application/octet-stream";
+}

@@ -1,0 +1,45 @@
+/**
+ * Keep the page for offline use. The model's files are the loader's business; this worker keeps the
+ * page itself, as one version, and hands out what the loader kept.
+ *
+ * Written by hand: a whole version is installed or none, and the list of files is put in by
+ * `sprat bundle`, so that all of Workbox would be for twenty lines.
+ */
+
+const worker = self as unknown as ServiceWorkerGlobalScope;
+
+const SHELL = "sprat-shell:__VERSION__";
+declare const __FILES__: string[];
+
+worker.addEventListener("install", (event) => {
+  const take = async () => {
+    const cache = await caches.open(SHELL);
+    await cache.addAll(__FILES__.map((file) => new Request(file, { cache: "reload" })));
+    await worker.skipWaiting();
+  };
+  event.waitUntil(take());
+});
+
+worker.addEventListener("activate", (event) => {
+  const clean = async () => {
+    for (const name of await caches.keys()) {
+      if (name.startsWith("sprat-shell:") && name !== SHELL) await caches.delete(name);
+    }
+    await worker.clients.claim();
+  };
+  event.waitUntil(clean());
+});
+
+worker.addEventListener("fetch", (event) => {
+  const { request } = event;
+  const address = new URL(request.url);
+  if (request.method !== "GET" || address.origin !== worker.location.origin) return;
+  // The loader asks the network for the manifest, and knows what to do without it.
+  if (address.pathname.endsWith("/manifest.json")) return;
+  const answer = async () => {
+    const shell = await caches.open(SHELL);
+    const page = request.mode === "navigate" ? await shell.match("./") : undefined;
+    return page ?? (await caches.match(request, { ignoreVary: true })) ?? fetch(request);
+  };
+  if (request.cache !== "reload") event.respondWith(answer());
+});
