@@ -211,7 +211,7 @@ def sounds(count: int) -> Iterator[Feeds]:
 
 
 def decided(name: str, values: np.ndarray) -> np.ndarray:
-    """Return what a model's first output decides: text or not at each pixel, else the best class."""
+    """Return what a first output decides: text or not at each pixel, else the best class."""
     return values > TEXT_PIXEL if name == "detector" else np.argmax(values, axis=-1)
 
 

@@ -13,7 +13,6 @@ from onnx import TensorProto, helper
 from sprat.model.order import sort_nodes
 from tests.models import cnn_with_batch_norm, depthwise_cnn, mlp
 
-
 MODELS = (cnn_with_batch_norm(), depthwise_cnn(), mlp())
 
 

@@ -123,9 +123,16 @@ def make_bundle(
 
 
 def _runtime_piece(key: str, name: str, decode: Decode) -> Piece:
-    content = brotli.decompress(site_files()[f"/runtime/{name}.br"])
+    small = site_files()[f"/runtime/{name}.br"]
     stem, _, suffix = name.rpartition(".")
-    return piece(f"runtime/{stem}", f".{suffix}", content, decode, opaque=key == "wasm")
+    return piece(
+        f"runtime/{stem}",
+        f".{suffix}",
+        brotli.decompress(small),
+        decode,
+        opaque=key == "wasm",
+        small=small,
+    )
 
 
 def _stored(made: Piece, files: dict[str, bytes], siblings: bool) -> FileEntry:

@@ -224,9 +224,10 @@ def _caddy(page: Mapping[str, str], prefix: str) -> str:
     return f"""# Import this in a site block, with root at the folder above the bundle.
 handle {prefix}/* {{
 {lines}
-    header cache-control "{BRIEF}"
     @kept path {prefix}/assets/* {prefix}/runtime/*
     header @kept cache-control "{IMMUTABLE}"
+    @brief not path {prefix}/assets/* {prefix}/runtime/*
+    header @brief cache-control "{BRIEF}"
     file_server {{
         precompressed br gzip
     }}

@@ -30,7 +30,15 @@ class Piece:
     siblings: dict[str, bytes]
 
 
-def piece(stem: str, suffix: str, content: bytes, decode: Decode, *, opaque: bool = True) -> Piece:
+def piece(
+    stem: str,
+    suffix: str,
+    content: bytes,
+    decode: Decode,
+    *,
+    opaque: bool = True,
+    small: bytes | None = None,
+) -> Piece:
     """Hash and compress one file.
 
     Args:
@@ -39,13 +47,15 @@ def piece(stem: str, suffix: str, content: bytes, decode: Decode, *, opaque: boo
         content: Decoded bytes.
         decode: How the page gets at them.
         opaque: The page reads the bytes itself; scripts are read by the browser instead.
+        small: ``content`` after brotli, where that is known already.
 
     Returns:
         The piece; its name holds the first 16 digits of the hash.
     """
     digest = sha256(content)
     path = f"{stem}.{digest[:16]}{suffix}"
-    small = brotli.compress(content, quality=11, lgwin=22)
+    if small is None:
+        small = brotli.compress(content, quality=11, lgwin=22)
     gzipped = gzip(content)
     if decode == "gzip" and opaque:
         entry = FileEntry(

@@ -1,0 +1,300 @@
+"""A bundle: the same bytes each time, within each host's limits, served by real servers."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import brotli
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from sprat.browser.static import serving_folder
+from sprat.delivery.bundle import Shape
+from sprat.delivery.hosts import HOSTS, RULES, Host, check_limits, page_headers
+from sprat.delivery.manifest import schema, schema_text
+from sprat.delivery.pieces import chunks
+from sprat.errors import OptionError, OutputError
+from sprat.files import sha256, sha256_file
+from sprat.workflow.bundle import bundle
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "doodles"
+MODEL = EXAMPLE / "doodles.onnx"
+DATA = EXAMPLE / "data"
+PUBLISHED = Path(__file__).resolve().parents[1] / "docs" / "manifest.schema.json"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bundle") / "site"
+    bundle(MODEL, out, preview=MODEL, data=DATA, shape=Shape(page=True))
+    return out
+
+
+def files(folder: Path) -> dict[str, str]:
+    found = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    return {p.relative_to(folder).as_posix(): sha256_file(p) for p in found}
+
+
+def entries(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from (manifest["runtime"][key] for key in ("module", "glue", "wasm"))
+    for model in manifest["models"]:
+        yield from model["chunks"]
+
+
+def manifest_of(site: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((site / "manifest.json").read_text())
+    return found
+
+
+def test_twice_the_same_bytes(site: Path, tmp_path: Path) -> None:
+    bundle(MODEL, tmp_path / "again", preview=MODEL, data=DATA, shape=Shape(page=True))
+    assert files(tmp_path / "again") == files(site)
+
+
+def test_the_manifest_is_true(site: Path) -> None:
+    manifest = manifest_of(site)
+    Draft202012Validator(schema()).validate(manifest)
+    for entry in entries(manifest):
+        content = (site / entry["path"]).read_bytes()
+        assert (len(content), sha256(content)) == (entry["bytes"], entry["sha256"])
+        assert entry["sha256"][:16] in entry["path"]
+        small = (site / f"{entry['path']}.br").read_bytes()
+        assert (brotli.decompress(small), len(small)) == (content, entry["encoded"]["br"])
+        packed = (site / f"{entry['path']}.gz").read_bytes()
+        assert (gzip.decompress(packed), len(packed)) == (content, entry["encoded"]["gzip"])
+    for model in manifest["models"]:
+        whole = b"".join((site / c["path"]).read_bytes() for c in model["chunks"])
+        assert sha256(whole) == model["sha256"] == sha256_file(MODEL)
+
+
+def test_its_schema_is_published() -> None:
+    assert PUBLISHED.read_text(encoding="utf-8") == schema_text()
+
+
+@given(st.binary(max_size=400_000), st.integers(1, 1 << 20))
+def test_chunks_join_to_what_was_cut(content: bytes, target: int) -> None:
+    parts = chunks(content, target)
+    assert b"".join(parts) == content
+    assert all(len(part) % (64 << 10) == 0 for part in parts[:-1])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_each_host_gets_its_files(host: Host, tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    bundle(MODEL, out, data=DATA, shape=Shape(host=host, page=True, threads=True))
+    manifest = manifest_of(out)
+    assert manifest["decode"] == RULES[host].decode
+    names = set(files(out))
+    assert any(name.endswith(".br") for name in names) == RULES[host].siblings
+    if manifest["decode"] == "gzip":
+        chunk = manifest["models"][0]["chunks"][0]
+        content = gzip.decompress((out / chunk["path"]).read_bytes())
+        assert sha256(content) == chunk["sha256"]
+    told = {
+        "cloudflare-pages": "_headers",
+        "netlify": "_headers",
+        "vercel": "vercel.json",
+        "github-pages": ".nojekyll",
+        "s3-cloudfront": "upload.sh",
+        "nginx": "nginx.conf",
+        "caddy": "Caddyfile",
+    }[host]
+    assert told in names
+    if RULES[host].headers:
+        everything = "".join((out / n).read_text() for n in names if not _is_binary(n))
+        assert "max-age=31536000, immutable" in everything
+        assert "require-corp" in everything
+
+
+def _is_binary(name: str) -> bool:
+    return name.endswith((".png", ".bin", ".wasm", ".br", ".gz"))
+
+
+def test_cloudflares_rules_fit_its_limits(tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    bundle(MODEL, out, data=DATA, shape=Shape(host="cloudflare-pages", page=True))
+    lines = (out / "_headers").read_text().splitlines()
+    assert sum(not line.startswith(" ") for line in lines) <= 100
+    assert max(map(len, lines)) <= 2_000
+
+
+def test_a_file_that_is_too_large_for_the_host_is_an_error() -> None:
+    with pytest.raises(OptionError, match="26,214,400"):
+        check_limits("cloudflare-pages", {"a": 30_000_000})
+    with pytest.raises(OptionError, match="at most 20,000 files"):
+        check_limits("cloudflare-pages", {str(i): 1 for i in range(20_001)})
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="no bundle"):
+        bundle(MODEL, tmp_path, data=DATA)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+# What a server does with it
+
+
+def ask(address: str, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    host, _, port = address.removeprefix("http://").partition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection.putrequest("GET", path, skip_accept_encoding=True)
+    for name, value in headers.items():
+        connection.putheader(name.replace("_", "-"), value)
+    connection.endheaders()
+    response = connection.getresponse()
+    body = response.read()
+    found = {name.lower(): value for name, value in response.getheaders()}
+    connection.close()
+    return response.status, found, body
+
+
+@contextmanager
+def nginx(site: Path, scratch: Path) -> Iterator[str]:
+    port = _free_port()
+    modules = Path("/usr/lib/nginx/modules/ngx_http_brotli_static_module.so")
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    config = scratch / "nginx.conf"
+    config.write_text(
+        f"load_module {modules};\n{user}daemon off; pid {scratch}/pid; error_log stderr error;\n"
+        "events {}\nhttp { access_log off;\n"
+        + "".join(
+            f"{kind}_temp_path {scratch}/{kind};\n"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        + f"server {{ listen 127.0.0.1:{port}; root {site}; index index.html;\n"
+        f"include {site}/nginx.conf; }} }}\n"
+    )
+    command = ["nginx", "-e", "stderr", "-p", str(scratch), "-c", str(config)]
+    with running(command, port) as address:
+        yield address
+
+
+@contextmanager
+def caddy(site: Path, scratch: Path) -> Iterator[str]:
+    port = _free_port()
+    config = scratch / "Caddyfile"
+    config.write_text(
+        "{\nadmin off\nauto_https off\n}\n"
+        f"http://127.0.0.1:{port} {{\nroot * {site}\nimport {site}/Caddyfile\n}}\n"
+    )
+    command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(config)]
+    with running(command, port) as address:
+        yield address
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def running(command: list[str], port: int) -> Iterator[str]:
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert process.poll() is None, f"{command[0]} does not start"
+                assert time.monotonic() < end, "the server does not start"
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextmanager
+def own(site: Path, scratch: Path) -> Iterator[str]:
+    with serving_folder(site, page_headers(True)) as address:
+        yield address
+
+
+SERVERS = {"nginx": nginx, "caddy": caddy, "sprat serve": own}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_real_servers_negotiate_and_keep(name: str, tmp_path: Path) -> None:
+    if name in ("nginx", "caddy") and shutil.which(name) is None:
+        pytest.skip(f"{name} is not installed")
+    host: Host = "caddy" if name == "caddy" else "nginx"
+    out, scratch = tmp_path / "site", tmp_path / "scratch"
+    scratch.mkdir()
+    bundle(MODEL, out, data=DATA, shape=Shape(host=host, page=True, threads=True))
+    chunk = manifest_of(out)["models"][0]["chunks"][0]
+    plain = (out / chunk["path"]).read_bytes()
+    with SERVERS[name](out, scratch) as address:
+        path = f"/{chunk['path']}"
+        status, headers, body = ask(address, path, accept_encoding="gzip, br")
+        assert (status, headers.get("content-encoding")) == (200, "br")
+        assert brotli.decompress(body) == plain
+        assert "immutable" in headers["cache-control"]
+        assert headers["cross-origin-embedder-policy"] == "require-corp"
+        assert "wasm-unsafe-eval" in headers["content-security-policy"]
+        status, headers, body = ask(address, path, accept_encoding="gzip")
+        assert headers.get("content-encoding") == "gzip"
+        assert gzip.decompress(body) == plain
+        status, headers, body = ask(address, path)
+        assert (status, headers.get("content-encoding"), body) == (200, None, plain)
+        assert ask(address, path, if_none_match=headers["etag"])[0] == 304
+        status, headers, _ = ask(address, "/manifest.json")
+        assert headers["content-type"].startswith("application/json")
+        assert "immutable" not in headers["cache-control"]
+        wasm = f"/{manifest_of(out)['runtime']['wasm']['path']}"
+        assert ask(address, wasm)[1]["content-type"] == "application/wasm"
+        module = f"/{manifest_of(out)['runtime']['module']['path']}"
+        assert "javascript" in ask(address, module)[1]["content-type"]
+        assert ask(address, "/")[1]["content-type"].startswith("text/html")
+
+
+HOSTILE = [
+    *("/../secret.txt", "/assets/../../secret.txt", "/..%2fsecret.txt", "/%2e%2e/secret.txt"),
+    *("/%2e%2e%2fsecret.txt", "/.%2e/secret.txt", "/%252e%252e/secret.txt", "/..;/secret.txt"),
+    *("/..\\secret.txt", "/..%5csecret.txt", "/%5c..%5csecret.txt", "/\\secret.txt"),
+    *("//secret.txt", "///secret.txt", "//etc/passwd", "/./../secret.txt", "/.//../secret.txt"),
+    *("/assets/%2e%2e/%2e%2e/secret.txt", "/%c0%ae%c0%ae/secret.txt", "/%uff0e%uff0e/secret.txt"),
+    *("/link.txt", "/linked/secret.txt", "/manifest.json/../../secret.txt", "/%00", "/a%00.json"),
+    *("/manifest.json%00.txt", "/.git/config", "/.env", "/.hidden", "/assets/.hidden", "/."),
+    *("/..", "/../", "/assets/..", "/assets/../..", "/etc/passwd", "/proc/self/environ"),
+    *("/C:/secret.txt", "/C:%5csecret.txt", "/file:///etc/passwd", "/~root/secret.txt", "/*"),
+    *("/?../secret.txt/..", "/assets", "/runtime/", "/con", "/nul", "/" + "a" * 5000),
+    *("/" + "a/" * 600, "/" + "../" * 300 + "secret.txt", "/%2f%2fetc/passwd", "/sw.js/x"),
+]
+
+
+def test_no_hostile_request_leaves_the_folder(tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    bundle(MODEL, out, data=DATA)
+    (tmp_path / "secret.txt").write_text("SECRET")
+    (out / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (out / "linked").symlink_to(tmp_path)
+    (out / ".hidden").write_text("SECRET")
+    (out / "assets" / ".hidden").write_text("SECRET")
+    assert len(HOSTILE) >= 50
+    with serving_folder(out, page_headers(False)) as address:
+        for path in HOSTILE:
+            try:
+                status, _, body = ask(address, path)
+            except (http.client.HTTPException, ConnectionError):
+                continue  # refused before it was a request
+            assert status in (400, 404), path
+            assert b"SECRET" not in body, path
+            assert re.search(rb"root:|PATH=", body) is None, path
+        assert ask(address, "/manifest.json")[0] == 200
