@@ -6,6 +6,8 @@ import { defineConfig, type Plugin } from "vite";
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
+/** Scripts that others import or register, whose names must not change. */
+const FIXED = ["sw", "loader"];
 const PAGES = ["prove", "visit", "try", "page"];
 
 /** The scripts and the one wasm file of ONNX Runtime Web that run on the CPU. */
@@ -55,9 +57,12 @@ export default defineConfig({
       input: {
         ...Object.fromEntries(PAGES.map((name) => [name, here(`${name}.html`)])),
         sw: here("src/sw.ts"),
+        loader: here("src/loader.ts"),
       },
+      preserveEntrySignatures: "exports-only",
       output: {
-        entryFileNames: ({ name }) => (name === "sw" ? "sw.js" : "assets/[name]-[hash].js"),
+        entryFileNames: ({ name }) =>
+          FIXED.includes(name) ? `${name}.js` : "assets/[name]-[hash].js",
       },
     },
   },

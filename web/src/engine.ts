@@ -1,5 +1,6 @@
 /** The page's side of the worker: one model, its calls in order. */
 
+import { WORKER_LOST } from "./lost";
 import type { Preprocess } from "./preprocess";
 import type { Calls, Opened, Reply, Request, Runtime } from "./protocol";
 import type { Tensors } from "./tensors";
@@ -53,7 +54,7 @@ export class Engine {
     this.#limit = limit;
     this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
     this.#worker.onmessage = ({ data }: MessageEvent<Reply>) => this.#settle(data);
-    this.#worker.onerror = (event) => this.#fail(new Error(event.message || "the worker died"));
+    this.#worker.onerror = (event) => this.#fail(new Error(event.message || WORKER_LOST));
   }
 
   /** Fetch the runtime and the model side by side, and make a session in a new worker. */

@@ -6,15 +6,19 @@
 import { type Answer, answer } from "./answers";
 import { Engine } from "./engine";
 import { asFailure, SpratError } from "./failure";
+import { WORKER_LOST } from "./lost";
 import { allFiles, type Manifest, type Model, parseManifest, type Role } from "./manifest";
 import type { Runtime } from "./protocol";
-import { openCache, Store } from "./store";
+import { type Fetching, openCache, persistently, RETRY, type Retry, Store } from "./store";
 import type { Tensors } from "./tensors";
 
 export type { Answer } from "./answers";
 export { type Code, SpratError } from "./failure";
 export type { Manifest, Role } from "./manifest";
 export type { Tensors } from "./tensors";
+
+/** Attempts to start a worker whose script got lost. */
+const WORKERS = 3;
 
 export interface Progress {
   /** Decoded bytes so far, and of everything that is to come. */
@@ -28,6 +32,7 @@ export interface Options {
   /** `always` loads the full model even where the visitor asked to save data. */
   full?: "auto" | "always" | "never";
   threads?: number;
+  retry?: Partial<Retry>;
 }
 
 export interface Result {
@@ -132,18 +137,23 @@ async function complete(cache: Cache | null, address: URL): Promise<Manifest | n
   return kept === undefined ? null : parseManifest(await kept.text());
 }
 
-async function fetchManifest(address: URL, signal?: AbortSignal): Promise<[Manifest, string]> {
-  let response: Response;
-  try {
-    response = await fetch(address, signal === undefined ? {} : { signal });
-  } catch (error) {
-    throw asFailure(error, "network");
-  }
-  if (!response.ok) throw new SpratError("network", `HTTP ${response.status} for the manifest`);
-  const text = await response.text();
-  const manifest = parseManifest(text);
-  if (manifest === null) throw new SpratError("manifest", "the manifest is none of this version");
-  return [manifest, text];
+function fetchManifest(address: URL, options: Options): Promise<Manifest> {
+  const { signal } = options;
+  const fetching = { signal, retry: stubborn(options) };
+  return persistently("the manifest", fetching, async (attempt) => {
+    const cache = attempt === 0 ? "default" : "reload";
+    const end = AbortSignal.timeout(fetching.retry.silence);
+    const either = signal === undefined ? end : AbortSignal.any([signal, end]);
+    const response = await fetch(address, { cache, signal: either });
+    if (!response.ok) throw new SpratError("network", `HTTP ${response.status} for the manifest`);
+    const manifest = parseManifest(await response.text());
+    if (manifest === null) throw new SpratError("manifest", "the manifest is none of this version");
+    return manifest;
+  });
+}
+
+function stubborn(options: Options): Retry {
+  return { ...RETRY, ...options.retry };
 }
 
 function savesData(): boolean {
@@ -178,14 +188,19 @@ class Loading {
     this.#options.onProgress?.({ loaded: this.#loaded, total: this.#total });
   };
 
-  wasm(): Promise<ArrayBuffer> {
+  #fetching(counted = true): Fetching {
     const { signal } = this.#options;
-    return this.#store.get(this.#manifest.runtime.wasm, { signal, onBytes: this.#onBytes });
+    const onBytes = counted ? this.#onBytes : () => {};
+    return { signal, onBytes, retry: stubborn(this.#options) };
+  }
+
+  wasm(): Promise<ArrayBuffer> {
+    return this.#store.get(this.#manifest.runtime.wasm, this.#fetching());
   }
 
   /** Fetch a model's chunks side by side, and join them. */
   async model(model: Model): Promise<ArrayBuffer> {
-    const fetching = { signal: this.#options.signal, onBytes: this.#onBytes };
+    const fetching = this.#fetching();
     const whole = new Uint8Array(model.bytes);
     let start = 0;
     await Promise.all(
@@ -206,12 +221,27 @@ class Loading {
       wasm: this.#store.address(file).href,
     };
     const threads = this.#options.threads ?? 1;
-    const [core, content] = await Promise.all([wasm, this.model(model)]);
+    // The worker imports both scripts by itself; here they are checked, and kept for it.
+    const scripts = [module, glue].map((script) => this.#store.get(script, this.#fetching(false)));
+    const [core, content] = await Promise.all([wasm, this.model(model), ...scripts]);
+    const engine = await started(() =>
+      Engine.start(runtime, core.slice(0), content.slice(0), threads),
+    );
+    return { role: model.role, engine };
+  }
+}
+
+/** Start a worker; one whose script got lost on the way is started again. */
+async function started(start: () => Promise<Engine>): Promise<Engine> {
+  for (let attempt = 1; ; attempt++) {
     try {
-      const engine = await Engine.start(runtime, core.slice(0), content, threads);
-      return { role: model.role, engine };
+      return await start();
     } catch (error) {
-      throw asFailure(error, "model");
+      const failure = asFailure(error, "model");
+      const lost = failure.message.includes(WORKER_LOST);
+      if (!lost || attempt === WORKERS) {
+        throw lost ? new SpratError("network", WORKER_LOST, { cause: error }) : failure;
+      }
     }
   }
 }
@@ -241,10 +271,11 @@ async function refresh(
   address: URL,
   options: Options,
 ): Promise<void> {
-  const [manifest] = await fetchManifest(address, options.signal);
+  const manifest = await fetchManifest(address, options);
   if (manifest.version === loaded.manifest.version) return;
   const store = new Store(address, cache, manifest.decode === "gzip");
-  for (const file of allFiles(manifest)) await store.get(file, { signal: options.signal });
+  const fetching = { signal: options.signal, retry: stubborn(options) };
+  for (const file of allFiles(manifest)) await store.get(file, fetching);
   if (await settle(cache, address, store, manifest)) loaded.tell("update", manifest);
 }
 
@@ -262,7 +293,7 @@ export async function load(manifest: string | URL, options: Options = {}): Promi
   const address = new URL(manifest, document.baseURI);
   const cache = await openCache(`sprat:${address.pathname}`);
   const kept = await complete(cache, address);
-  const current = kept ?? (await fetchManifest(address, options.signal))[0];
+  const current = kept ?? (await fetchManifest(address, options));
   const store = new Store(address, cache, current.decode === "gzip");
   const models = wanted(current, options);
   const loading = new Loading(current, store, options, models);

@@ -6,14 +6,22 @@
 import { SpratError } from "./failure";
 import type { File } from "./manifest";
 
-const ATTEMPTS = 5;
-const FIRST_PAUSE = 250;
+/** How stubborn the loader is. */
+export interface Retry {
+  /** Attempts at one file. */
+  attempts: number;
+  /** Milliseconds before the second attempt, about; each further pause is twice as long. */
+  pause: number;
+  /** A connection that sends nothing for so many milliseconds is given up. */
+  silence: number;
+}
+
+export const RETRY: Retry = { attempts: 5, pause: 250, silence: 15_000 };
 const LONGEST_PAUSE = 8_000;
-/** A connection that sends nothing for so long is given up. */
-const SILENCE = 15_000;
 const PARALLEL = 6;
 
 export interface Fetching {
+  retry?: Retry | undefined;
   signal?: AbortSignal | undefined;
   /** Told decoded bytes as they come in; negative where an attempt is thrown away. */
   onBytes?: (bytes: number) => void;
@@ -84,13 +92,13 @@ async function once(
   file: File,
   gzip: boolean,
   attempt: number,
-  { signal, onBytes = () => {} }: Fetching,
+  { signal, onBytes = () => {}, retry = RETRY }: Fetching,
 ): Promise<ArrayBuffer> {
   const silence = new AbortController();
-  let timer = setTimeout(() => silence.abort(), SILENCE);
+  let timer = setTimeout(() => silence.abort(), retry.silence);
   const alive = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => silence.abort(), SILENCE);
+    timer = setTimeout(() => silence.abort(), retry.silence);
   };
   const either = signal === undefined ? silence.signal : AbortSignal.any([signal, silence.signal]);
   try {
@@ -111,23 +119,23 @@ async function once(
   }
 }
 
-async function persistent(
-  address: URL,
-  file: File,
-  gzip: boolean,
-  fetching: Fetching,
-): Promise<ArrayBuffer> {
+/** Try until it works, with longer and longer pauses of a random length. */
+export async function persistently<T>(
+  what: string,
+  { signal, retry = RETRY }: Fetching,
+  work: (attempt: number) => Promise<T>,
+): Promise<T> {
   for (let attempt = 0; ; attempt++) {
     try {
-      return await once(address, file, gzip, attempt, fetching);
+      return await work(attempt);
     } catch (error) {
-      if (fetching.signal?.aborted) throw new SpratError("aborted", "the load was ended");
-      if (attempt + 1 >= ATTEMPTS) {
+      if (signal?.aborted) throw new SpratError("aborted", "the load was ended");
+      if (attempt + 1 >= retry.attempts) {
         if (error instanceof SpratError) throw error;
-        throw new SpratError("network", `${file.path} cannot be fetched`, { cause: error });
+        throw new SpratError("network", `${what} cannot be fetched`, { cause: error });
       }
-      const longest = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** attempt);
-      await pause(longest * (0.5 + Math.random() / 2), fetching.signal);
+      const longest = Math.min(LONGEST_PAUSE, retry.pause * 2 ** attempt);
+      await pause(longest * (0.5 + Math.random() / 2), signal);
     }
   }
 }
@@ -192,7 +200,9 @@ export class Store {
       return kept;
     }
     const address = this.address(file);
-    const content = await persistent(address, file, this.#gzip, fetching);
+    const content = await persistently(file.path, fetching, (attempt) =>
+      once(address, file, this.#gzip, attempt, fetching),
+    );
     await this.#keep(address, file, content);
     return content;
   }

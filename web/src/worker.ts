@@ -2,6 +2,7 @@
 
 import type * as Ort from "onnxruntime-web";
 import { heapBytes } from "./heap";
+import { WORKER_LOST } from "./lost";
 import { decodeImage } from "./pixels";
 import { toTensor } from "./preprocess";
 import type { Calls, Reply, Request } from "./protocol";
@@ -41,7 +42,9 @@ const calls: Calls = {
   async open(runtime, wasm, model, threads) {
     const start = performance.now();
     if (ort === undefined) {
-      ort = (await import(/* @vite-ignore */ runtime.module)) as Library;
+      ort = (await import(/* @vite-ignore */ runtime.module).catch((error) => {
+        throw new Error(`${WORKER_LOST}: ${error.message}`);
+      })) as Library;
       ort.env.wasm.numThreads = threads;
       ort.env.wasm.wasmPaths = { mjs: runtime.glue };
       ort.env.wasm.wasmBinary = wasm;

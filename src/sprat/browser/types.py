@@ -63,8 +63,8 @@ class Visit:
         seconds: Time to the first prediction from the start of the navigation, median; None where
             it was not measured because theory says that it takes too long.
         spread: Least and most of the visits measured.
-        predicted: What theory says: bytes over throughput, waiting, and the work that an
-            unthrottled visit takes.
+        predicted: What theory says: waiting, the bytes over the throughput (or the page's start,
+            where that takes longer), then the session and one run as in an unthrottled visit.
         visits: How many were measured.
     """
 

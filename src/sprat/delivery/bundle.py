@@ -110,8 +110,7 @@ def make_bundle(
     manifest = _manifest(contents, decode, runtime, models)
     files["manifest.json"] = manifest_text(manifest).encode()
     files["LICENSES.txt"] = _licences(manifest).encode()
-    if shape.page:
-        files |= _page()
+    files |= _page() if shape.page else _loader()
     if siblings:
         files |= _compressed_texts(files)
     host = shape.host
@@ -163,11 +162,17 @@ def _manifest(
     return made.model_copy(update={"version": sha256(made.model_dump_json().encode())})
 
 
+def _loader() -> dict[str, bytes]:
+    """Return ``loader.js``, which a page of the user's imports, and what it imports itself."""
+    built = site_files()
+    return dict(_files_of("src/loader.ts", json.loads(built["/vite.json"]), built))
+
+
 def _page() -> dict[str, bytes]:
     """Return the page of the package, with a service worker that knows its files."""
     built = site_files()
     entry = json.loads(built["/vite.json"])
-    page = dict(_files_of("page.html", entry, built))
+    page = _loader() | dict(_files_of("page.html", entry, built))
     page["index.html"] = built["/page.html"]
     for name in ("app.webmanifest", "icon-192.png", "icon-512.png", "icon.svg"):
         page[name] = built[f"/{name}"]
