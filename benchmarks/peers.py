@@ -47,7 +47,9 @@ def ort_dynamic(model: Path, _data: Path, out: Path) -> None:
 
 
 def ort_static(model: Path, data: Path, out: Path) -> None:
-    proto = onnx.version_converter.convert_version(onnx.load(model), 13)
+    proto = onnx.load(model)
+    if max(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")) < 13:
+        proto = onnx.version_converter.convert_version(proto, 13)
     found = open_data(data, tensor_infos(proto), options=read_options(model, data))
     source = found.calibration
     step = max(1, len(source.samples) // SAMPLES)

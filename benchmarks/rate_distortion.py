@@ -1,86 +1,207 @@
-"""The rate-distortion curve of a model against ONNX Runtime's own methods, in one run.
+"""The rate-distortion curve of several models against every peer, in one run.
 
-Run ``python -m benchmarks.rate_distortion MODEL --data DATA``; it prints a table.
+Usage:
+    pip install -e '.[bench]'
+    python -m venv nnc && nnc/bin/pip install nncodec==2.1.3 onnx "numpy<2"
+    python -m benchmarks.rate_distortion --nncodec nnc/bin/python \
+        --model fish MODEL DATA --model direction MODEL DATA …
+
+Peers: onnxruntime dynamic and static, onnx-shrink-ray (``benchmarks.peers``), and NNCodec (ISO/IEC
+15938-17, ``benchmarks/nncodec_peer.py``) at several quantization parameters. Everything is judged
+on the choice split. Writes ``benchmarks/results/rate_distortion.md`` and ``.svg``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.rd_curve import Ground, Measured, open_ground
-from sprat.errors import SpratError
+import altair as alt
+import onnx
+import vl_convert
+
+from benchmarks.measure import machine, run
+from benchmarks.peers import METHODS
+from benchmarks.rd_curve import Ground, open_ground
 from sprat.model.wire import brotli_bytes
-from sprat.quantization.configs import Config, Dynamic, Static, Weights
-from sprat.quantization.quantize import quantize
 
-PEERS: dict[str, Config] = {
-    "onnxruntime dynamic": Dynamic(),
-    "onnxruntime static": Static(),
-    "int8 weights, nearest": Weights(),
-}
-HEAD = (
-    "| method | bits a weight | br-11 int8 | br-11 int4 | divergence | drop, points | agreement |\n"
-    "|---|---|---|---|---|---|---|"
-)
+RESULTS = Path(__file__).parent / "results"
+OURS = "Sprat"
+NNCODEC = "NNCodec 2.1.3"
+QPS = (-36, -32, -28, -24, -22, -20)
+#: Prices of a bit, as multiples of the usual one.
+SPREAD = (0.01, 0.04, 0.12, 0.3, 0.6, 1.0, 1.5, 2.2)
+BUDGET = 1.0
 
 
-def peers(ground: Ground) -> Iterator[str]:
-    """Yield a row for each of ONNX Runtime's methods that can do something."""
-    samples = [{k: v[i : i + 1] for k, v in f.items()} for f in ground.samples[:8] for i in (0, 1)]
-    for name, config in PEERS.items():
+@dataclass(frozen=True)
+class Row:
+    """One point.
+
+    Attributes:
+        model: Short name.
+        method: The method, and its setting.
+        family: The method alone.
+        bytes: br-11 of the file; for NNCodec its bitstream, without the graph.
+        divergence: Mean divergence from the original.
+        drop: In points.
+        agreement: Share of the same answers.
+    """
+
+    model: str
+    method: str
+    family: str
+    bytes: int
+    divergence: float
+    drop: float
+    agreement: float
+
+
+def judged(name: str, method: str, family: str, ground: Ground, path: Path, size: int) -> Row:
+    found = ground.reference.evaluate(onnx.load(path))
+    row = Row(name, method, family, size, found.error.divergence, found.drop, found.agreement)
+    print(row, flush=True)
+    return row
+
+
+def peers(name: str, model: Path, data: Path, ground: Ground, folder: Path) -> Iterator[Row]:
+    for method in METHODS:
+        out = folder / f"{method.replace(' ', '-')}.onnx"
+        command = [sys.executable, "-m", "benchmarks.peers", method, str(model), str(data)]
         try:
-            model = quantize(ground.model, config, samples)
-        except SpratError as error:
-            yield f"| {name} | {error.what} | | | | | |"
+            run([*command, str(out)], out)
+        except RuntimeError as error:
+            print(f"{method}: {str(error).splitlines()[-1]}", flush=True)
             continue
-        found = ground.reference.evaluate(model)
-        size = brotli_bytes(model.SerializeToString(deterministic=True))
-        yield (
-            f"| {name} | 8 | {size / 1e3:.0f} kB | | {found.error.divergence:.3g} | "
-            f"{found.drop:+.2f} | {found.agreement:.2%} |"
-        )
+        yield judged(name, method, method, ground, out, brotli_bytes(out.read_bytes()))
 
 
-def row(point: Measured) -> str:
-    """Say one point on the curve."""
+def nncodec(name: str, python: Path, ground: Ground, folder: Path) -> Iterator[Row]:
+    clean, script = folder / "clean.onnx", Path(__file__).parent / "nncodec_peer.py"
+    onnx.save(ground.model, clean)
+    for qp in QPS:
+        out = folder / f"nncodec{qp}.onnx"
+        command = [str(python), str(script), str(clean), str(out), str(qp)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(f"{NNCODEC} qp {qp}: {done.stderr.splitlines()[-1:]}", flush=True)
+            continue
+        size = json.loads(done.stdout.splitlines()[-1])["bytes"]
+        yield judged(name, f"{NNCODEC}, qp {qp}", NNCODEC, ground, out, size)
+
+
+def ours(name: str, ground: Ground) -> Iterator[Row]:
+    start = time.perf_counter()
+    prepared = ground.prepare()
+    print(f"{name}: layers measured in {time.perf_counter() - start:.0f} s", flush=True)
+    for share in SPREAD:
+        point = ground.measure(prepared.quantize(ground.rate * share))
+        size = min(point.int8, point.int4)
+        method = f"{OURS}, {point.bits_per_weight:.2f} bits a weight"
+        row = Row(name, method, OURS, size, point.divergence, point.drop, point.agreement)
+        print(row, flush=True)
+        yield row
+
+
+def cheapest(rows: Sequence[Row], family: str) -> Row | None:
+    """Return a family's smallest point within the budget, above which none is over it."""
+    found = None
+    for row in sorted((r for r in rows if r.family == family), key=lambda r: -r.bytes):
+        if row.drop > BUDGET:
+            break
+        found = row
+    return found
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Say how many times fewer bytes ours takes than NNCodec within the budget."""
+    own, other = cheapest(rows, OURS), cheapest(rows, NNCODEC)
+    if own is None or other is None:
+        missing = OURS if own is None else NNCODEC
+        return f"{missing} has no point within {BUDGET:g} point here."
     return (
-        f"| rate-distortion | {point.bits_per_weight:.2f} | {point.int8 / 1e3:.0f} kB | "
-        f"{point.int4 / 1e3:.0f} kB | {point.divergence:.3g} | {point.drop:+.2f} | "
-        f"{point.agreement:.2%} |"
+        f"Within {BUDGET:g} point: {OURS} {own.bytes:,} bytes ({own.drop:+.2f}), {NNCODEC} "
+        f"{other.bytes:,} ({other.drop:+.2f}): {other.bytes / own.bytes:.1f} times."
     )
+
+
+def markdown(rows: Sequence[Row], samples: dict[str, int]) -> str:
+    lines = [
+        "# Rate against distortion",
+        "",
+        f"`python -m benchmarks.rate_distortion`, {datetime.now(UTC).date().isoformat()}. "
+        f"{machine()}.",
+        "",
+        "Bytes are br-11 of the file, of Sprat's two forms (int8, packed INT4) the smaller; for "
+        "NNCodec its bitstream, without the graph. Everything on the choice split.",
+        "",
+        "![Bytes against divergence](rate_distortion.svg)",
+    ]
+    for model in dict.fromkeys(r.model for r in rows):
+        own = sorted((r for r in rows if r.model == model), key=lambda r: -r.bytes)
+        lines += [
+            "",
+            f"## {model}, {samples[model]} samples",
+            "",
+            summary(own),
+            "",
+            "| method | bytes | divergence | drop, points | agreement |",
+            "|---|---:|---:|---:|---:|",
+            *(
+                f"| {r.method} | {r.bytes:,} | {r.divergence:.2g} | {r.drop:+.2f} "
+                f"| {r.agreement:.2%} |"
+                for r in own
+            ),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def picture(rows: Sequence[Row]) -> str:
+    """Draw bytes against divergence, a panel a model."""
+    shown = [asdict(r) | {"divergence": max(r.divergence, 1e-7)} for r in rows]
+    base = alt.Chart(alt.InlineData(values=shown)).encode(
+        x=alt.X("bytes:Q", scale=alt.Scale(type="log"), title="bytes (log scale)"),
+        y=alt.Y("divergence:Q", scale=alt.Scale(type="log"), title="divergence (log scale)"),
+        color=alt.Color("family:N", title="method"),
+    )
+    panel = base.mark_line(opacity=0.6) + base.mark_point(filled=True, size=50)
+    chart = panel.properties(width=300, height=240).facet(column=alt.Column("model:N", title=None))
+    svg: str = vl_convert.vegalite_to_svg(chart.resolve_scale(x="independent").to_json())
+    return svg
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.rate_distortion", description=__doc__
+        prog="python -m benchmarks.rate_distortion",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", nargs=3, action="append", metavar=("NAME", "MODEL", "DATA"))
+    parser.add_argument("--nncodec", type=Path, help="the other environment's interpreter")
     parser.add_argument("--limit", type=int, default=None, help="samples of each split")
-    parser.add_argument(
-        "--spread",
-        type=float,
-        nargs="+",
-        default=[0.02, 0.1, 0.3, 0.6, 1.0, 2.0],
-        help="prices of a bit, as multiples of the usual one",
-    )
     options = parser.parse_args()
-    ground = open_ground(options.model, options.data, options.limit)
-    print(HEAD)
-    for line in peers(ground):
-        print(line, flush=True)
-    start = time.perf_counter()
-    prepared = ground.prepare()
-    print(f"<!-- measuring the layers: {time.perf_counter() - start:.0f} s -->")
-    for share in options.spread:
-        start = time.perf_counter()
-        point = prepared.quantize(ground.rate * share)
-        print(
-            row(ground.measure(point)), f"<!-- {time.perf_counter() - start:.0f} s -->", flush=True
-        )
+    rows: list[Row] = []
+    samples = {}
+    for name, model, data in options.model or ():
+        ground = open_ground(Path(model), Path(data), options.limit)
+        samples[name] = len(ground.reference.dataset.samples)
+        with tempfile.TemporaryDirectory(prefix="curve-") as place:
+            rows += peers(name, Path(model), Path(data), ground, Path(place))
+            if options.nncodec is not None:
+                rows += nncodec(name, options.nncodec, ground, Path(place))
+        rows += ours(name, ground)
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "rate_distortion.md").write_text(markdown(rows, samples))
+        (RESULTS / "rate_distortion.svg").write_text(picture(rows))
+    print((RESULTS / "rate_distortion.md").read_text())
 
 
 if __name__ == "__main__":
