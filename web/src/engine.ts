@@ -47,6 +47,7 @@ export class Engine {
   readonly #limit: number;
   readonly #waiting = new Map<number, Waiting>();
   #next = 0;
+  #warm: Promise<unknown> = Promise.resolve();
   /** What the model is, once {@link Engine.open} returned. */
   opened: Opened = { inputs: [], outputs: [], milliseconds: 0, heap: 0 };
 
@@ -59,42 +60,49 @@ export class Engine {
 
   /** Fetch the runtime and the model side by side, and make a session in a new worker. */
   static async open(source: Source): Promise<Engine> {
-    const [wasm, model] = await Promise.all([
-      fetchBytes(source.runtime.wasm, source.onProgress),
-      fetchBytes(source.model, source.onProgress),
-    ]);
     const address = (path: string) => new URL(path, document.baseURI).href;
     const runtime = {
       module: address(source.runtime.module),
       glue: address(source.runtime.glue),
       wasm: address(source.runtime.wasm),
     };
-    return Engine.start(runtime, wasm, model, source.threads, source.limit);
-  }
-
-  /** Make a session in a new worker; both buffers move there. */
-  static async start(
-    runtime: Runtime,
-    wasm: ArrayBuffer,
-    model: ArrayBuffer,
-    threads = 1,
-    limit = LIMIT,
-  ): Promise<Engine> {
-    const engine = new Engine(limit);
+    const engine = Engine.spawn(runtime, source.limit);
     try {
-      const args = [runtime, wasm, model, threads];
-      engine.opened = (await engine.#call("open", args, [wasm, model])) as Opened;
-      return engine;
+      const [wasm, model] = await Promise.all([
+        fetchBytes(source.runtime.wasm, source.onProgress),
+        fetchBytes(source.model, source.onProgress),
+      ]);
+      return await engine.start(wasm, model, source.threads);
     } catch (error) {
       engine.close();
       throw error;
     }
   }
 
+  /** Start a worker that gets the runtime's scripts while the page fetches the rest. */
+  static spawn(runtime: Runtime, limit = LIMIT): Engine {
+    const engine = new Engine(limit);
+    engine.#warm = engine.#call("warm", [runtime]);
+    engine.#warm.catch(() => {}); // said when the session is made
+    return engine;
+  }
+
+  /** Make the session; both buffers move to the worker. */
+  async start(wasm: ArrayBuffer, model: ArrayBuffer, threads = 1): Promise<Engine> {
+    try {
+      await this.#warm;
+      const args = [wasm, model, threads];
+      this.opened = (await this.#call("open", args, [wasm, model])) as Opened;
+      return this;
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
   /** Make another model's session in the same worker; the runtime stays. */
   async reopen(model: ArrayBuffer): Promise<Opened> {
-    const none = { module: "", glue: "", wasm: "" };
-    this.opened = (await this.#call("open", [none, new ArrayBuffer(0), model, 1])) as Opened;
+    this.opened = (await this.#call("open", [new ArrayBuffer(0), model, 1])) as Opened;
     return this.opened;
   }
 

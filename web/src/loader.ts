@@ -221,21 +221,35 @@ class Loading {
       wasm: this.#store.address(file).href,
     };
     const threads = this.#options.threads ?? 1;
-    // The worker imports both scripts by itself; here they are checked, and kept for it.
-    const scripts = [module, glue].map((script) => this.#store.get(script, this.#fetching(false)));
-    const [core, content] = await Promise.all([wasm, this.model(model), ...scripts]);
-    const engine = await started(() =>
-      Engine.start(runtime, core.slice(0), content.slice(0), threads),
+    const early = Engine.spawn(runtime);
+    let core: ArrayBuffer;
+    let content: ArrayBuffer;
+    try {
+      // The worker imports both scripts by itself; here they are checked, and kept for it.
+      const scripts = [module, glue].map((script) =>
+        this.#store.get(script, this.#fetching(false)),
+      );
+      [core, content] = await Promise.all([wasm, this.model(model), ...scripts]);
+    } catch (error) {
+      early.close();
+      throw error;
+    }
+    const engine = await started(early, runtime, (found) =>
+      found.start(core.slice(0), content.slice(0), threads),
     );
     return { role: model.role, engine };
   }
 }
 
-/** Start a worker; one whose script got lost on the way is started again. */
-async function started(start: () => Promise<Engine>): Promise<Engine> {
-  for (let attempt = 1; ; attempt++) {
+/** Make a session; where the worker's script got lost, in a worker that is started again. */
+async function started(
+  early: Engine,
+  runtime: Runtime,
+  start: (engine: Engine) => Promise<Engine>,
+): Promise<Engine> {
+  for (let attempt = 1, engine = early; ; attempt++, engine = Engine.spawn(runtime)) {
     try {
-      return await start();
+      return await start(engine);
     } catch (error) {
       const failure = asFailure(error, "model");
       const lost = failure.message.includes(WORKER_LOST);

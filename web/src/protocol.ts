@@ -23,12 +23,9 @@ export interface Opened {
 
 /** The worker's calls: name to arguments and result. */
 export interface Calls {
-  open: (
-    runtime: Runtime,
-    wasm: ArrayBuffer,
-    model: ArrayBuffer,
-    threads: number,
-  ) => Promise<Opened>;
+  /** Get the runtime's scripts. */
+  warm: (runtime: Runtime) => Promise<void>;
+  open: (wasm: ArrayBuffer, model: ArrayBuffer, threads: number) => Promise<Opened>;
   prepare: (image: Blob, how: Preprocess) => Promise<Tensors>;
   run: (feeds: Tensors) => Promise<Tensors>;
   /** Run again and again for so many milliseconds, at least once; returns each run's own. */

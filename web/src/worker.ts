@@ -39,16 +39,25 @@ async function run(feeds: Ort.InferenceSession.FeedsType): Promise<Tensors> {
 }
 
 const calls: Calls = {
-  async open(runtime, wasm, model, threads) {
+  async warm(runtime) {
+    try {
+      const [library] = await Promise.all([
+        import(/* @vite-ignore */ runtime.module),
+        import(/* @vite-ignore */ runtime.glue),
+      ]);
+      ort = library as Library;
+    } catch (error) {
+      throw new Error(`${WORKER_LOST}: ${error instanceof Error ? error.message : error}`);
+    }
+    ort.env.wasm.wasmPaths = { mjs: runtime.glue };
+    ort.env.logLevel = "error";
+  },
+  async open(wasm, model, threads) {
+    if (ort === undefined) throw new Error("the runtime has not arrived");
     const start = performance.now();
-    if (ort === undefined) {
-      ort = (await import(/* @vite-ignore */ runtime.module).catch((error) => {
-        throw new Error(`${WORKER_LOST}: ${error.message}`);
-      })) as Library;
+    if (wasm.byteLength > 0) {
       ort.env.wasm.numThreads = threads;
-      ort.env.wasm.wasmPaths = { mjs: runtime.glue };
       ort.env.wasm.wasmBinary = wasm;
-      ort.env.logLevel = "error";
     }
     await session?.release();
     session = undefined;
