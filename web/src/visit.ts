@@ -53,6 +53,9 @@ async function visit(): Promise<void> {
   part("answer").textContent = `${shown.map((v) => Number(v).toPrecision(3)).join(", ")}`;
   part("time").textContent = `${(answered / 1000).toFixed(2)} s`;
   document.body.dataset.milliseconds = String(answered);
+  const wasm = new URL(wanted.runtime.wasm, document.baseURI).href;
+  const [large] = performance.getEntriesByName(wasm);
+  document.body.dataset.begin = String(large?.startTime ?? 0);
   document.body.dataset.create = String(engine.opened.milliseconds);
   document.body.dataset.run = String(answered - ready);
   document.body.dataset.state = "answered";
