@@ -45,7 +45,8 @@ def variants(ground: Ground) -> Iterator[Variant]:
     whole = ground.prepare()
     yield Variant("the whole method", whole)
     yield Variant("no error feedback", changed(whole, _alone))
-    yield Variant("no rate term", free_bits(whole), scale=_FREE)
+    for share, name in ((_FREE, "no rate term"), (0.1, "a tenth of it"), (0.3, "0.3 of it")):
+        yield Variant(f"{name}, equal steps", with_price(whole, share), scale=share)
     yield Variant("no sensitivity: local output error", changed(whole, _levelled(whole.parts)))
     yield Variant("finer levels: coarseness 8.7 for 24", replace(whole, coarseness=8.7))
     del whole
@@ -63,9 +64,9 @@ def changed(prepared: Prepared, change: Callable[[Part], Part]) -> Prepared:
     return replace(prepared, parts=tuple(change(part) for part in prepared.parts))
 
 
-def free_bits(prepared: Prepared) -> Prepared:
-    """Return a copy that makes the same steps at a rate :data:`_FREE` times smaller."""
-    return replace(prepared, coarseness=prepared.coarseness / _FREE)
+def with_price(prepared: Prepared, share: float) -> Prepared:
+    """Return a copy that makes the same steps at a price of ``share`` of the method's."""
+    return replace(prepared, coarseness=prepared.coarseness / share)
 
 
 def _alone(part: Part) -> Part:
