@@ -13,7 +13,7 @@ WEB := $(wildcard web/src/* web/*.html web/*.ts web/*.json)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup chromium web demo test check format clean
+.PHONY: help setup chromium servers web demo test check format clean
 
 help:
 	@echo "make demo    set up, then make the example model small and prove it (out/doodles/report.html)"
@@ -64,7 +64,17 @@ chromium:
 demo: setup
 	@$(BIN)/sprat optimize examples/doodles/doodles.onnx --data examples/doodles/data --out out/doodles
 
-test: setup check
+test: setup servers check
+
+# The bundle is tested on real servers; without them those two tests are skipped, with the reason.
+servers:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  ! (command -v nginx && command -v caddy) >/dev/null; then \
+	  echo "Installing nginx and Caddy for the tests (once)"; \
+	  { apt-get -qq update && env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+	    apt-get -qq install --yes nginx-light libnginx-mod-http-brotli-static caddy; \
+	  } >/dev/null 2>&1 || echo "nginx and Caddy could not be installed."; \
+	fi
 
 check: $(STAMP) $(SITE)
 	cd web && PATH="$(abspath $(BIN)):$$PATH" npm run --silent check
