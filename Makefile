@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.sprat-installed
 SITE := src/sprat/browser/site/prove.html
-WEB := $(wildcard web/src/* web/*.html web/*.ts web/*.json)
+WEB := $(wildcard web/src/* web/*.html web/*.ts web/*.json web/public/*)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
@@ -62,7 +62,7 @@ chromium:
 	fi
 
 demo: setup
-	@$(BIN)/sprat optimize examples/doodles/doodles.onnx --data examples/doodles/data --out out/doodles
+	@$(BIN)/sprat optimize examples/doodles/doodles.onnx --data examples/doodles/data --out out/doodles --prove
 
 test: setup servers check
 

@@ -1,0 +1,52 @@
+"""Where the time of ``sprat optimize`` goes, by what it says it is doing.
+
+Usage:
+    python -m benchmarks.where_time_goes MODEL --data DATA
+
+Prints a table: seconds between two signs of progress count for the stage of the later one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from sprat.workflow.optimize import optimize
+
+
+class Timer:
+    """Adds up seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._last = time.perf_counter()
+
+    def __call__(self, stage: str, done: float, total: float) -> None:
+        """Hear of progress; names of candidates are left out of the stage's."""
+        now = time.perf_counter()
+        kind = "trying a candidate: its bytes and its speed" if "trying" in stage else stage
+        self.seconds[kind] += now - self._last
+        self._last = now
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.where_time_goes", description=__doc__
+    )
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    options = parser.parse_args()
+    timer = Timer()
+    with tempfile.TemporaryDirectory(prefix="time-") as place:
+        optimize(options.model, options.data, Path(place) / "out", progress=timer)
+    total = sum(timer.seconds.values())
+    print("| stage | seconds | share |\n|---|---:|---:|")
+    for stage, seconds in sorted(timer.seconds.items(), key=lambda pair: -pair[1]):
+        print(f"| {stage} | {seconds:.1f} | {seconds / total:.0%} |")
+
+
+if __name__ == "__main__":
+    main()
