@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from sprat.browser.static import serving_folder
+from sprat.data.options import DataOptions
 from sprat.delivery.bundle import Shape
 from sprat.delivery.hosts import HOSTS, RULES, Host, check_limits, page_headers
 from sprat.delivery.manifest import schema, schema_text
@@ -30,6 +31,7 @@ from sprat.delivery.pieces import chunks
 from sprat.errors import OptionError, OutputError
 from sprat.files import sha256, sha256_file
 from sprat.workflow.bundle import bundle
+from sprat.workflow.optimize import Budget, optimize
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "doodles"
 MODEL = EXAMPLE / "doodles.onnx"
@@ -95,7 +97,8 @@ def test_chunks_join_to_what_was_cut(content: bytes, target: int) -> None:
 @pytest.mark.parametrize("host", HOSTS)
 def test_each_host_gets_its_files(host: Host, tmp_path: Path) -> None:
     out = tmp_path / "site"
-    bundle(MODEL, out, data=DATA, shape=Shape(host=host, page=True, threads=True))
+    headers = RULES[host].headers
+    bundle(MODEL, out, data=DATA, shape=Shape(host=host, page=True, threads=headers))
     manifest = manifest_of(out)
     assert manifest["decode"] == RULES[host].decode
     names = set(files(out))
@@ -114,7 +117,7 @@ def test_each_host_gets_its_files(host: Host, tmp_path: Path) -> None:
         "caddy": "Caddyfile",
     }[host]
     assert told in names
-    if RULES[host].headers:
+    if headers:
         everything = "".join((out / n).read_text() for n in names if not _is_binary(n))
         assert "max-age=31536000, immutable" in everything
         assert "require-corp" in everything
@@ -144,6 +147,41 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no bundle"):
         bundle(MODEL, tmp_path, data=DATA)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_somebody_elses_manifest_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"manifest_version": 3, "name": "extension"}')
+    with pytest.raises(OutputError, match="no bundle"):
+        bundle(MODEL, tmp_path, data=DATA)
+
+
+def test_wishes_that_a_host_cannot_grant_are_errors(tmp_path: Path) -> None:
+    wishes = {
+        "--threads": Shape(host="github-pages", threads=True),
+        "--prefix": Shape(host="nginx", prefix="fish"),
+    }
+    for option, shape in wishes.items():
+        with pytest.raises(OptionError, match=option):
+            bundle(MODEL, tmp_path / "site", data=DATA, shape=shape)
+
+
+def test_what_optimize_knows_goes_in_and_only_for_its_own_model(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    options = DataOptions(threshold=2.5)
+    budget = Budget(max_drop=30, preview=90_000)
+    optimize(MODEL, DATA, small, budget=budget, options=options, limit=40)
+    assert (small / "preview.onnx").is_file()
+    found = bundle(small, tmp_path / "site", shape=Shape(page=True))
+    assert found.reading is not None
+    assert (found.reading.kind, found.reading.threshold) == ("logit", 2.5)
+    assert found.classes == ("fish", "not_fish")
+    # The smallest point of this curve is as small as the preview: nobody downloads it twice.
+    assert [m.role for m in found.models] == ["full"]
+    shutil.copy(MODEL, small / "other.onnx")
+    with pytest.raises(OptionError, match="not known"):
+        bundle(small / "other.onnx", tmp_path / "other", shape=Shape(page=True))
+    optimize(MODEL, DATA, small, budget=Budget(max_drop=30), options=options, limit=40)
+    assert not (small / "preview.onnx").exists()
 
 
 # What a server does with it

@@ -316,6 +316,98 @@ def test_two_tabs_share_one_download(context: BrowserContext, server: Misbehavin
     assert len(paths) == len(set(paths))
 
 
+def test_packed_files_of_hosts_without_encodings_load(
+    context: BrowserContext, right: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "site"
+    bundle(MODEL, out, data=DATA, shape=Shape(host="netlify"))
+    shell = {"/index.html": PAGE, "/test.js": SCRIPT}
+    with misbehaving({**from_folder(out), **shell}) as server:
+        found = attempt(opened(context, server))
+        assert found["end"] == "full", found
+        assert found["logits"][1] == right["logits"][1]
+
+
+def test_a_version_whose_files_are_lost_makes_way_for_the_next(
+    context: BrowserContext, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    new_out = tmp_path / "site"
+    bundle(MODEL, new_out, data=DATA, shape=Shape(chunk=1 << 20))
+    shell = {"/index.html": PAGE, "/test.js": SCRIPT}
+    with misbehaving(dict(files)) as server:
+        page = opened(context, server)
+        assert attempt(page)["end"] == "full"
+        page.wait_for_timeout(500)
+        page.evaluate(
+            """async () => {
+              const cache = await caches.open("sprat:/manifest.json");
+              for (const request of await cache.keys()) {
+                if (request.url.includes("/assets/")) await cache.delete(request);
+              }
+            }"""
+        )
+        context.new_cdp_session(page).send("Network.clearBrowserCache")
+        server.files = {**from_folder(new_out), **shell}
+        found = attempt(opened(context, server))
+        assert found.get("end") == "full", found
+
+
+@pytest.mark.parametrize(
+    ("script", "gives"),
+    [
+        (
+            """model.close();
+               return model.run(values()).then(() => "ran", (error) => error.message)""",
+            "the engine was closed",
+        ),
+        (
+            """const bad = model.run({ input: () => 1 }).then(() => "ran", () => "refused");
+               const good = await model.run(values());
+               return `${await bad} ${good.role}`""",
+            "refused full",
+        ),
+        (
+            """model.on("update", () => { throw new Error("listener"); });
+               globalThis.reportError = () => {};
+               model.tell("update", model.manifest);
+               return (await model.run(values())).role""",
+            "full",
+        ),
+    ],
+)
+def test_what_a_page_may_do_wrong(
+    script: str, gives: str, context: BrowserContext, server: Misbehaving, right: dict[str, Any]
+) -> None:
+    page = opened(context, server)
+    found = page.evaluate(
+        f"""async (retry) => {{
+          const model = await load("./manifest.json", {{ retry }});
+          if (model.role !== "full") await new Promise((done) => model.on("upgrade", done));
+          {script}
+        }}""",
+        RETRY,
+    )
+    assert found == gives
+
+
+def test_closing_ends_what_still_loads(context: BrowserContext, server: Misbehaving) -> None:
+    page = opened(context, server)
+    role = page.evaluate(
+        """async (retry) => {
+          const model = await load("./manifest.json", { retry });
+          const role = model.role;
+          let upgraded = false;
+          model.on("upgrade", () => { upgraded = true; });
+          model.close();
+          await new Promise((done) => setTimeout(done, 2000));
+          return [role, upgraded];
+        }""",
+        RETRY,
+    )
+    assert role == ["preview", False]
+    assert len(page.workers) == 0
+
+
 def test_the_loader_and_its_worker_stay_small(files: dict[str, bytes]) -> None:
     from sprat.model.wire import brotli_bytes
 

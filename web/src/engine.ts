@@ -47,6 +47,7 @@ export class Engine {
   readonly #limit: number;
   readonly #waiting = new Map<number, Waiting>();
   #next = 0;
+  #ended: Error | undefined;
   #warm: Promise<unknown> = Promise.resolve();
   /** What the model is, once {@link Engine.open} returned. */
   opened: Opened = { inputs: [], outputs: [], milliseconds: 0, heap: 0 };
@@ -129,6 +130,7 @@ export class Engine {
   }
 
   #call(call: keyof Calls, args: unknown[], transfer: Transferable[] = []): Promise<unknown> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended);
     const id = this.#next++;
     const request: Request = { id, call, args };
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
@@ -137,7 +139,13 @@ export class Engine {
       this.#worker.terminate();
       this.#fail(new Error(`'${call}' took more than ${this.#limit / 1000} s`));
     }, this.#limit);
-    this.#worker.postMessage(request, transfer);
+    try {
+      this.#worker.postMessage(request, transfer);
+    } catch (error) {
+      // What cannot be sent is the caller's fault, and no reason to end the worker.
+      this.#waiting.delete(id);
+      reject(error instanceof Error ? error : new Error(String(error)));
+    }
     return promise.finally(() => clearTimeout(timer));
   }
 
@@ -148,7 +156,9 @@ export class Engine {
     else waiting?.reject(new Error(error));
   }
 
+  /** The worker is gone: every call, now and later, is rejected. */
   #fail(error: Error): void {
+    this.#ended ??= error;
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
   }

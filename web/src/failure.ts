@@ -2,6 +2,7 @@
 
 export type Code =
   | "aborted"
+  | "insecure"
   | "integrity"
   | "manifest"
   | "memory"
@@ -20,7 +21,7 @@ export class SpratError extends Error {
 }
 
 const MEMORY =
-  /out of memory|bad_alloc|allocation failed|Failed to allocate|Aborted\(\)|enlarge memory/i;
+  /out of memory|bad_alloc|allocation failed|Invalid typed array length|Failed to allocate|Aborted\(\)|enlarge memory/i;
 
 /** Give any error a code. */
 export function asFailure(error: unknown, code: Code): SpratError {

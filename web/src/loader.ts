@@ -67,12 +67,14 @@ interface Running {
 export class Loaded {
   readonly manifest: Manifest;
   readonly #listeners: Listeners = { upgrade: new Set(), error: new Set(), update: new Set() };
+  readonly #end: AbortController;
   #running: Running;
   #tail: Promise<unknown> = Promise.resolve();
 
-  constructor(manifest: Manifest, running: Running) {
+  constructor(manifest: Manifest, running: Running, end: AbortController) {
     this.manifest = manifest;
     this.#running = running;
+    this.#end = end;
   }
 
   /** Which model answers now. */
@@ -93,14 +95,16 @@ export class Loaded {
     return result;
   }
 
-  /** End all workers. */
+  /** End all workers, and what still loads. */
   close(): void {
+    this.#end.abort();
     this.#running.engine.close();
   }
 
   /** Let another model answer from the next call on; the old one ends when it is done. */
   swap(next: Running): void {
     this.#tail = this.#tail.then(() => {
+      if (this.#end.signal.aborted) return next.engine.close();
       const before = this.#running;
       this.#running = next;
       before.engine.close();
@@ -109,7 +113,13 @@ export class Loaded {
   }
 
   tell<K extends keyof Events>(name: K, value: Events[K]): void {
-    for (const listener of this.#listeners[name]) listener(value);
+    for (const listener of this.#listeners[name]) {
+      try {
+        listener(value);
+      } catch (error) {
+        reportError(error); // a fault of the page's must not lose an answer
+      }
+    }
   }
 
   async #answer(input: Blob | Tensors): Promise<Result> {
@@ -131,8 +141,8 @@ export class Loaded {
   }
 }
 
-/** A list of files that are all in the cache, or null. */
-async function complete(cache: Cache | null, address: URL): Promise<Manifest | null> {
+/** The list of the last version that was whole, or null; its files may be lost since. */
+async function remembered(cache: Cache | null, address: URL): Promise<Manifest | null> {
   const kept = await cache?.match(address);
   return kept === undefined ? null : parseManifest(await kept.text());
 }
@@ -260,16 +270,21 @@ async function started(
   }
 }
 
-/** Put a whole version in the cache's list, and remove what it does not need. */
+/** Remember a version that is whole in the cache, and remove what it does not need. */
 async function settle(
   cache: Cache | null,
   address: URL,
   store: Store,
   manifest: Manifest,
+  options: Options,
 ): Promise<boolean> {
   if (cache === null) return false;
-  const files = allFiles(manifest);
-  for (const file of files) if (!(await store.has(file))) await store.get(file);
+  const files = allFiles(manifest, wanted(manifest, options));
+  const fetching = { signal: options.signal, retry: stubborn(options) };
+  for (const file of files) {
+    if (!(await store.has(file))) await store.get(file, fetching);
+    if (!(await store.has(file))) return false; // the cache is full
+  }
   await cache.put(address, new Response(JSON.stringify(manifest)));
   const needed = new Set([address.href, ...files.map((file) => store.address(file).href)]);
   for (const request of await cache.keys()) {
@@ -287,10 +302,8 @@ async function refresh(
 ): Promise<void> {
   const manifest = await fetchManifest(address, options);
   if (manifest.version === loaded.manifest.version) return;
-  const store = new Store(address, cache, manifest.decode === "gzip");
-  const fetching = { signal: options.signal, retry: stubborn(options) };
-  for (const file of allFiles(manifest)) await store.get(file, fetching);
-  if (await settle(cache, address, store, manifest)) loaded.tell("update", manifest);
+  const store = new Store(address, cache);
+  if (await settle(cache, address, store, manifest, options)) loaded.tell("update", manifest);
 }
 
 /**
@@ -304,25 +317,55 @@ export async function load(manifest: string | URL, options: Options = {}): Promi
   if (typeof WebAssembly !== "object") {
     throw new SpratError("no-wasm", "this browser has no WebAssembly");
   }
+  if (globalThis.crypto?.subtle === undefined) {
+    throw new SpratError("insecure", "the page must come over https: files cannot be checked here");
+  }
   const address = new URL(manifest, document.baseURI);
   const cache = await openCache(`sprat:${address.pathname}`);
-  const kept = await complete(cache, address);
-  const current = kept ?? (await fetchManifest(address, options));
-  const store = new Store(address, cache, current.decode === "gzip");
+  const kept = await remembered(cache, address).catch(() => null);
+  if (kept !== null) {
+    try {
+      return await version(kept, true, cache, address, options);
+    } catch (error) {
+      if (options.signal?.aborted) throw error;
+      await cache?.delete(address); // what it needs is lost, here and on the server
+    }
+  }
+  const current = await fetchManifest(address, options);
+  return version(current, false, cache, address, options);
+}
+
+/** Load one version. */
+async function version(
+  current: Manifest,
+  kept: boolean,
+  cache: Cache | null,
+  address: URL,
+  given: Options,
+): Promise<Loaded> {
+  const end = new AbortController();
+  const signals = given.signal === undefined ? [end.signal] : [end.signal, given.signal];
+  const options = { ...given, signal: AbortSignal.any(signals) };
+  const store = new Store(address, cache);
   const models = wanted(current, options);
   const loading = new Loading(current, store, options, models);
   const wasm = loading.wasm();
-  wasm.catch(() => {});
+  wasm.catch(() => {}); // said by the engine that waits for it
   const full = models[models.length - 1]!;
   // What is in the cache already needs no preview.
   const stored = await Promise.all(full.chunks.map((chunk) => store.has(chunk)));
   const first = stored.every(Boolean) ? full : models[0]!;
-  const loaded = new Loaded(current, await loading.engine(first, wasm));
-  void behind(loaded, loading, { first, full, wasm }, async () => {
-    if (kept !== null) await refresh(loaded, cache, address, options);
-    else if (models.length === current.models.length) await settle(cache, address, store, current);
-  });
-  return loaded;
+  try {
+    const loaded = new Loaded(current, await loading.engine(first, wasm), end);
+    void behind(loaded, loading, { first, full, wasm }, async () => {
+      if (kept) await refresh(loaded, cache, address, options);
+      else await settle(cache, address, store, current, options);
+    });
+    return loaded;
+  } catch (error) {
+    end.abort();
+    throw asFailure(error, "network");
+  }
 }
 
 async function behind(
@@ -336,6 +379,7 @@ async function behind(
     await after();
   } catch (error) {
     const failure = asFailure(error, "network");
+    if (failure.code === "aborted") return;
     if (first !== full || failure.code !== "network") loaded.tell("error", failure);
   }
 }

@@ -12,6 +12,8 @@ export interface File {
   sha256: string;
   /** Bytes on the wire by encoding. */
   encoded: Record<string, number>;
+  /** The file itself is gzip, and decoded here. */
+  packed: boolean;
 }
 
 export type Role = "preview" | "full";
@@ -28,7 +30,7 @@ export interface Manifest {
   name: string;
   /** SHA-256 over everything that the manifest lists. */
   version: string;
-  /** `http`: the host sends compressed files; `gzip`: the files are gzip and decoded here. */
+  /** `http`: the host sends compressed files; `gzip`: the large files are packed. */
   decode: "http" | "gzip";
   runtime: { package: string; version: string; module: File; glue: File; wasm: File };
   models: Model[];
@@ -45,7 +47,8 @@ function isFile(value: unknown): value is File {
     Number.isSafeInteger(file.bytes) &&
     file.bytes >= 0 &&
     /^[0-9a-f]{64}$/.test(file.sha256) &&
-    typeof file.encoded === "object"
+    typeof file.encoded === "object" &&
+    typeof file.packed === "boolean"
   );
 }
 
@@ -66,9 +69,10 @@ export function parseManifest(text: string): Manifest | null {
     (value.decode === "http" || value.decode === "gzip") &&
     files.every(isFile) &&
     models.length > 0 &&
+    Array.isArray(value.classes) &&
     models.every(
       (model) =>
-        (model.role === "preview" || model.role === "full") &&
+        (model?.role === "preview" || model?.role === "full") &&
         Array.isArray(model.chunks) &&
         model.chunks.length > 0 &&
         model.chunks.every(isFile) &&
@@ -77,8 +81,8 @@ export function parseManifest(text: string): Manifest | null {
   return whole ? value : null;
 }
 
-/** Every file of a manifest. */
-export function allFiles(manifest: Manifest): File[] {
+/** Every file that a page needs which wants these models. */
+export function allFiles(manifest: Manifest, models = manifest.models): File[] {
   const { module, glue, wasm } = manifest.runtime;
-  return [module, glue, wasm, ...manifest.models.flatMap((model) => model.chunks)];
+  return [module, glue, wasm, ...models.flatMap((model) => model.chunks)];
 }

@@ -2,6 +2,7 @@
 
 import { type Loaded, load, type Result, SpratError } from "./loader";
 import { Pad } from "./pad";
+import { remember, remembered } from "./remember";
 import { type Key, type Language, word } from "./words";
 
 const CHOSEN = "sprat-language";
@@ -10,17 +11,9 @@ function part<T extends HTMLElement = HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
 }
 
-function remembered(): string {
-  try {
-    return localStorage.getItem(CHOSEN) ?? navigator.language;
-  } catch {
-    return navigator.language;
-  }
-}
-
 class Page {
   readonly #pad = new Pad(part<HTMLCanvasElement>("pad"), () => void this.#drawn());
-  #language: Language = remembered().startsWith("zh") ? "zh" : "en";
+  #language: Language = remembered(CHOSEN, navigator.language).startsWith("zh") ? "zh" : "en";
   #model: Promise<Loaded>;
   #picture: Blob | undefined;
   #result: Result | undefined;
@@ -30,6 +23,7 @@ class Page {
   constructor() {
     const start = performance.now();
     this.#model = load("./manifest.json", {
+      threads: crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1,
       onProgress: ({ loaded, total }) => {
         part<HTMLProgressElement>("progress").value = total > 0 ? loaded / total : 1;
       },
@@ -71,6 +65,7 @@ class Page {
 
   #listen(): void {
     part("clear").addEventListener("click", () => {
+      this.#turn++;
       this.#pad.clear();
       this.#picture = undefined;
       this.#result = undefined;
@@ -78,11 +73,7 @@ class Page {
     });
     part("language").addEventListener("click", () => {
       this.#language = this.#language === "en" ? "zh" : "en";
-      try {
-        localStorage.setItem(CHOSEN, this.#language);
-      } catch {
-        // Storage is refused here: the choice holds for this visit.
-      }
+      remember(CHOSEN, this.#language);
       this.#show();
     });
     const file = part<HTMLInputElement>("file");
@@ -104,11 +95,12 @@ class Page {
     if (file === undefined) return;
     try {
       await this.#pad.show(file);
-      this.#picture = file;
-      await this.#ask();
-    } catch (error) {
-      this.#failed(error);
+    } catch {
+      this.#say("unreadable");
+      return;
     }
+    this.#picture = file;
+    await this.#ask();
   }
 
   async #ask(): Promise<void> {
@@ -139,7 +131,7 @@ class Page {
     if (this.#result === undefined) return;
     const { answer, label, role, milliseconds } = this.#result;
     part("said").textContent = label || String(answer?.value ?? "");
-    meter.value = answer?.confidence ?? 0;
+    if (Number.isFinite(answer?.confidence)) meter.value = answer!.confidence;
     meter.setAttribute("aria-label", say("confidence"));
     part("by").textContent = say(role === "full" ? "small" : "first");
     part("time").textContent = `${milliseconds.toFixed(1)} ms`;

@@ -90,7 +90,6 @@ async function read(
 async function once(
   address: URL,
   file: File,
-  gzip: boolean,
   attempt: number,
   { signal, onBytes = () => {}, retry = RETRY }: Fetching,
 ): Promise<ArrayBuffer> {
@@ -107,7 +106,9 @@ async function once(
     if (!response.ok || response.body === null) {
       throw new SpratError("network", `HTTP ${response.status} for ${file.path}`);
     }
-    const body = gzip ? response.body.pipeThrough(new DecompressionStream("gzip")) : response.body;
+    const body = file.packed
+      ? response.body.pipeThrough(new DecompressionStream("gzip"))
+      : response.body;
     const content = await read(body, file, onBytes, alive);
     if ((await digest(content)) !== file.sha256) {
       onBytes(-content.byteLength);
@@ -154,14 +155,12 @@ function alone<T>(
 export class Store {
   readonly #base: URL;
   readonly #cache: Cache | null;
-  readonly #gzip: boolean;
   #running = 0;
   readonly #queue: (() => void)[] = [];
 
-  constructor(base: URL, cache: Cache | null, gzip: boolean) {
+  constructor(base: URL, cache: Cache | null) {
     this.#base = base;
     this.#cache = cache;
-    this.#gzip = gzip;
   }
 
   address(file: File): URL {
@@ -181,9 +180,9 @@ export class Store {
     }
     await this.#slot();
     try {
-      return await alone(file.sha256, this.#cache === null ? undefined : fetching.signal, () =>
-        this.#fetched(file, fetching),
-      );
+      // Without a cache there is nothing that tabs could share.
+      if (this.#cache === null) return await this.#fetched(file, fetching);
+      return await alone(file.sha256, fetching.signal, () => this.#fetched(file, fetching));
     } catch (error) {
       if (fetching.signal?.aborted) throw new SpratError("aborted", "the load was ended");
       throw error;
@@ -201,7 +200,7 @@ export class Store {
     }
     const address = this.address(file);
     const content = await persistently(file.path, fetching, (attempt) =>
-      once(address, file, this.#gzip, attempt, fetching),
+      once(address, file, attempt, fetching),
     );
     await this.#keep(address, file, content);
     return content;
@@ -228,7 +227,7 @@ export class Store {
   }
 
   async #slot(): Promise<void> {
-    if (this.#running >= PARALLEL) {
+    while (this.#running >= PARALLEL) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#queue.push(resolve);
       await promise;

@@ -8,7 +8,9 @@
 
 const worker = self as unknown as ServiceWorkerGlobalScope;
 
-const SHELL = "sprat-shell:__VERSION__";
+/** Two bundles on one site keep their pages apart. */
+const FAMILY = `sprat-shell:${worker.registration.scope}:`;
+const SHELL = `${FAMILY}__VERSION__`;
 declare const __FILES__: string[];
 
 worker.addEventListener("install", (event) => {
@@ -23,7 +25,7 @@ worker.addEventListener("install", (event) => {
 worker.addEventListener("activate", (event) => {
   const clean = async () => {
     for (const name of await caches.keys()) {
-      if (name.startsWith("sprat-shell:") && name !== SHELL) await caches.delete(name);
+      if (name.startsWith(FAMILY) && name !== SHELL) await caches.delete(name);
     }
     await worker.clients.claim();
   };
@@ -38,7 +40,10 @@ worker.addEventListener("fetch", (event) => {
   if (address.pathname.endsWith("/manifest.json")) return;
   const answer = async () => {
     const shell = await caches.open(SHELL);
-    const page = request.mode === "navigate" ? await shell.match("./") : undefined;
+    const home = [worker.registration.scope, `${worker.registration.scope}index.html`];
+    const own =
+      request.mode === "navigate" && home.includes(`${address.origin}${address.pathname}`);
+    const page = own ? await shell.match("./") : undefined;
     return page ?? (await caches.match(request, { ignoreVary: true })) ?? fetch(request);
   };
   if (request.cache !== "reload") event.respondWith(answer());

@@ -5,6 +5,7 @@ import { Engine } from "./engine";
 import { Pad } from "./pad";
 import type { Preprocess } from "./preprocess";
 import type { Runtime } from "./protocol";
+import { remember, remembered } from "./remember";
 import { type Key, type Language, word } from "./words";
 
 type Name = "original" | "small";
@@ -36,9 +37,7 @@ interface Card {
 const NAMES: Name[] = ["small", "original"];
 const CHOSEN = "sprat-language";
 
-let language: Language = (localStorage.getItem(CHOSEN) ?? navigator.language).startsWith("zh")
-  ? "zh"
-  : "en";
+let language: Language = remembered(CHOSEN, navigator.language).startsWith("zh") ? "zh" : "en";
 
 function part<T extends HTMLElement = HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
@@ -87,6 +86,8 @@ class Page {
 
   #listen(): void {
     part("clear").addEventListener("click", () => {
+      this.#turn++;
+      this.#problem = "";
       this.#pad.clear();
       this.#picture = undefined;
       this.#label = "";
@@ -96,7 +97,7 @@ class Page {
     part("sample").addEventListener("click", () => void this.#another());
     part("language").addEventListener("click", () => {
       language = language === "en" ? "zh" : "en";
-      localStorage.setItem(CHOSEN, language);
+      remember(CHOSEN, language);
       this.#show();
     });
     const file = part<HTMLInputElement>("file");
@@ -162,6 +163,7 @@ class Page {
       const card = this.#cards.get(name)!;
       try {
         const engine = await card.engine;
+        delete card.error;
         const feeds = await engine.prepare(picture, this.#setting.preprocess);
         const start = performance.now();
         const outputs = await engine.run(feeds);

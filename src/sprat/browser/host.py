@@ -93,6 +93,7 @@ class Host:
     received: dict[str, bytes] = field(default_factory=dict)
     sent: int = 0
     address: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, path: str, content: bytes | Callable[[], bytes], encoding: str = "") -> None:
         """Serve some bytes under a path."""
@@ -208,7 +209,8 @@ def _application(host: Host) -> Any:
     from starlette.routing import Route
 
     def answer(content: bytes, status: int, kind: str, extra: dict[str, str]) -> Response:
-        host.sent += len(content)
+        with host.lock:
+            host.sent += len(content)
         return Response(content, status, {**_HEADERS, **extra}, media_type=kind)
 
     def get(request: Request) -> Response:
@@ -223,7 +225,8 @@ def _application(host: Host) -> Any:
 
     async def post(request: Request) -> Response:
         path = request.url.path
-        if not path.startswith(host.accepts or ("\0",)):
+        own = request.headers.get("origin") == host.address
+        if not own or not path.startswith(host.accepts or ("\0",)):
             return answer(b"not found", 404, "text/plain", {})
         if int(request.headers.get("content-length", _MAX_BODY + 1)) > _MAX_BODY:
             return answer(b"too large", 413, "text/plain", {})
@@ -234,5 +237,14 @@ def _application(host: Host) -> Any:
         routes=[
             Route("/{path:path}", get, methods=["GET"]),
             Route("/{path:path}", post, methods=["POST"]),
-        ]
+        ],
+        middleware=own_name_only(),
     )
+
+
+def own_name_only() -> list[Any]:
+    """Answer requests to this machine's own names only: a page elsewhere cannot be led here."""
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])]

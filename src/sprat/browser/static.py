@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from sprat.browser.host import content_type, running
+from sprat.browser.host import content_type, own_name_only, running
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -69,7 +69,8 @@ def _routed(answer: Callable[[Request], Awaitable[Response]]) -> Any:
     from starlette.applications import Starlette
     from starlette.routing import Route
 
-    return Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "HEAD"])])
+    route = Route("/{path:path}", answer, methods=["GET", "HEAD"])
+    return Starlette(routes=[route], middleware=own_name_only())
 
 
 class _Line:

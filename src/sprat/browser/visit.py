@@ -233,30 +233,32 @@ async def visit(
         host.sent = 0
         start = time.monotonic()
         pictures: list[Frame] = []
-        watch = asyncio.create_task(_watch(page, subject.name, start, pictures)) if frames else None
-        address = f"{host.address}/visit-{subject.name}.html"
-        await within(page.goto(address, wait_until="commit"), limit)
-        done = page.wait_for_selector(
-            'body:not([data-state="loading"])', state="attached", timeout=1000 * limit
-        )
-        await within(done, limit + 5)
-        state = await within(page.evaluate("({...document.body.dataset})"))
-        sent = host.sent
-        if watch is not None:
+        watch = asyncio.create_task(_watch(page, subject.name, start, pictures, frames))
+        try:
+            address = f"{host.address}/visit-{subject.name}.html"
+            await within(page.goto(address, wait_until="commit"), limit)
+            done = page.wait_for_selector(
+                'body:not([data-state="loading"])', state="attached", timeout=1000 * limit
+            )
+            await within(done, limit + 5)
+            state = await within(page.evaluate("({...document.body.dataset})"))
+            sent = host.sent
+        finally:
             watch.cancel()
             with suppress(asyncio.CancelledError):
                 await watch
-            pictures.append(await _frame(page, subject.name, float(state["milliseconds"]) / 1000))
         if state["state"] != "answered":
             said = await within(page.inner_text("#answer"))
             raise BrowserError(f"the page gave no prediction: {said}")
+        if frames:
+            pictures.append(await _frame(page, subject.name, float(state["milliseconds"]) / 1000))
         after = (float(state["create"]) + float(state["run"])) / 1000
         seconds, begin = float(state["milliseconds"]) / 1000, float(state["begin"]) / 1000
         return Once(seconds, begin, after, sent, tuple(pictures))
 
 
-async def _watch(page: Page, name: str, start: float, pictures: list[Frame]) -> None:
-    for moment in _FRAME_TIMES:
+async def _watch(page: Page, name: str, start: float, pictures: list[Frame], wanted: bool) -> None:
+    for moment in _FRAME_TIMES if wanted else ():
         await asyncio.sleep(max(0.0, start + moment - time.monotonic()))
         with suppress(BrowserError):
             pictures.append(await _frame(page, name, time.monotonic() - start))

@@ -28,6 +28,8 @@ LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, help="At most so many samples of each split.")
 ]
 
+PortOption = Annotated[int, typer.Option("--port", help="0 takes any free one.", min=0, max=65535)]
+
 _DATA_OPTIONS: dict[str, tuple[Any, Any]] = {
     "size": (str | None, typer.Option("--size", help="Height x width, such as 224x224.")),
     "resize": (str | None, typer.Option("--resize", help="stretch, shortest or letterbox.")),

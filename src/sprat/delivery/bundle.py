@@ -10,13 +10,12 @@ from typing import Any
 import brotli
 
 from sprat.browser.host import site_files
-from sprat.delivery.hosts import RULES, Host, check_limits, settings
+from sprat.delivery.hosts import RULES, Host, check_limits, check_wishes, settings
 from sprat.delivery.manifest import (
     Decode,
     FileEntry,
     Manifest,
     ModelEntry,
-    ReadingEntry,
     Role,
     RuntimeEntry,
     manifest_text,
@@ -24,6 +23,7 @@ from sprat.delivery.manifest import (
 from sprat.delivery.pieces import Piece, chunks, gzip, piece
 from sprat.files import sha256
 from sprat.progress import Progress, silent
+from sprat.record.schema import ReadingRecord
 
 #: Endings of text files that are worth compressing.
 _TEXTS = (".html", ".js", ".css", ".json", ".webmanifest", ".svg")
@@ -49,7 +49,7 @@ class Contents:
     name: str
     models: Sequence[tuple[Role, bytes]]
     preprocess: dict[str, Any] | None = None
-    reading: ReadingEntry | None = None
+    reading: ReadingRecord | None = None
     classes: tuple[str, ...] = ()
 
 
@@ -88,6 +88,7 @@ def make_bundle(
     Raises:
         OptionError: The host's limits are not kept.
     """
+    check_wishes(shape.host, shape.threads, shape.prefix)
     decode: Decode = RULES[shape.host].decode if shape.host else "http"
     siblings = RULES[shape.host].siblings if shape.host else True
     files: dict[str, bytes] = {}

@@ -8,6 +8,7 @@ Sources: Cloudflare Pages "Headers" and "Limits"; Netlify "Custom headers" and "
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -74,6 +75,24 @@ def page_headers(threads: bool) -> dict[str, str]:
             "cross-origin-embedder-policy": "require-corp",
         }
     return found
+
+
+def check_wishes(host: Host | None, threads: bool, prefix: str) -> None:
+    """Refuse what the host cannot be told.
+
+    Raises:
+        OptionError: Threads without headers, or a prefix that is no path.
+    """
+    if threads and (host is None or not RULES[host].headers):
+        raise OptionError(
+            f"{host or 'an unnamed host'} gets no headers, which threads need.",
+            where="--threads",
+            hint="Name a host that takes headers: --host nginx, for example.",
+        )
+    if prefix and host is None:
+        raise OptionError("is for the settings of a host.", where="--prefix", hint="Give --host.")
+    if re.fullmatch(r"(/[\w.-]+)*", prefix) is None or ".." in prefix:
+        raise OptionError(f"must be a path such as /fish, got {prefix!r}.", where="--prefix")
 
 
 def check_limits(host: Host, sizes: Mapping[str, int]) -> None:
@@ -190,7 +209,8 @@ def _nginx(page: Mapping[str, str], prefix: str) -> str:
     An ``add_header`` in a location hides those around it, so each location has them all.
     """
     lines = "\n".join(f'    add_header {name} "{value}" always;' for name, value in page.items())
-    return f"""# Include this in a server block, with root at the folder above the bundle.
+    root = "the folder above the bundle" if prefix else "the bundle"
+    return f"""# Include this in a server block, with root at {root}.
 # Needs the brotli-static module (Debian: libnginx-mod-http-brotli-static).
 location {prefix}/ {{
     brotli_static on;
@@ -221,7 +241,8 @@ location ~ ^{prefix}/(assets|runtime)/ {{
 
 def _caddy(page: Mapping[str, str], prefix: str) -> str:
     lines = "\n".join(f'    header {name} "{value}"' for name, value in page.items())
-    return f"""# Import this in a site block, with root at the folder above the bundle.
+    root = "the folder above the bundle" if prefix else "the bundle"
+    return f"""# Import this in a site block, with root at {root}.
 handle {prefix}/* {{
 {lines}
     @kept path {prefix}/assets/* {prefix}/runtime/*

@@ -7,10 +7,13 @@ loader in ``web/src/manifest.ts`` reads the same.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
+
+from sprat.record.schema import ReadingRecord
 
 Role = Literal["preview", "full"]
 Decode = Literal["http", "gzip"]
@@ -27,6 +30,7 @@ class FileEntry(_Part):
     bytes: int = Field(ge=0, description="Decoded bytes.")
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="Of the decoded bytes.")
     encoded: dict[str, int] = Field(description="Bytes on the wire by encoding: br, gzip.")
+    packed: bool = Field(default=False, description="The file itself is gzip: the page decodes it.")
 
 
 class ModelEntry(_Part):
@@ -48,16 +52,6 @@ class RuntimeEntry(_Part):
     wasm: FileEntry
 
 
-class ReadingEntry(_Part):
-    """How the output becomes an answer."""
-
-    output: str
-    kind: str
-    probability: bool
-    threshold: float
-    order: tuple[int, ...]
-
-
 class Manifest(_Part):
     """The whole list."""
 
@@ -65,14 +59,22 @@ class Manifest(_Part):
     name: str
     version: str = Field(description="SHA-256 over everything else in the manifest.")
     decode: Decode = Field(
-        description="http: the host sends compressed files. gzip: the files of model and runtime "
-        "are gzip themselves, and the page decodes them."
+        description="http: the host sends compressed files. gzip: the large files are packed."
     )
     runtime: RuntimeEntry
     models: tuple[ModelEntry, ...] = Field(min_length=1, description="In the order of loading.")
     preprocess: dict[str, JsonValue] | None = None
-    reading: ReadingEntry | None = None
+    reading: ReadingRecord | None = None
     classes: tuple[str, ...] = ()
+
+
+def is_bundle(folder: Path) -> bool:
+    """Say whether a folder is a bundle: its ``manifest.json`` is one of ours."""
+    try:
+        Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+    except (OSError, ValidationError):
+        return False
+    return True
 
 
 def manifest_text(manifest: Manifest) -> str:

@@ -59,7 +59,11 @@ def piece(
     gzipped = gzip(content)
     if decode == "gzip" and opaque:
         entry = FileEntry(
-            path=path, bytes=len(content), sha256=digest, encoded={"gzip": len(gzipped)}
+            path=path,
+            bytes=len(content),
+            sha256=digest,
+            encoded={"gzip": len(gzipped)},
+            packed=True,
         )
         return Piece(entry, gzipped, {})
     encoded = {"br": len(small), "gzip": len(gzipped)}

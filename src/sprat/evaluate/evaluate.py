@@ -92,6 +92,11 @@ def _padded(feeds: dict[str, Any], size: int) -> dict[str, Any]:
 
 
 def _check_batch_axis(name: str, values: NDArray[Any], size: int, real: int) -> None:
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
+        raise DataError(
+            f"output {name!r} is no tensor of numbers (a sequence, a map or text).",
+            hint="Export the model with tensors of scores as its outputs.",
+        )
     if values.ndim == 0 or len(values) != size:
         raise DataError(
             f"output {name!r} has shape {list(values.shape)} for {size} samples; "
@@ -260,7 +265,12 @@ def score(
     labels = reference.labels
     if reference.metric is not None:
         name, metric = reference.metric
-        scores = np.asarray(metric(outputs, labels), dtype=np.float64)
+        try:
+            scores = np.asarray(metric(outputs, labels), dtype=np.float64)
+        except Exception as error:  # the user's own function
+            raise OptionError(
+                f"the metric failed: {type(error).__name__}: {error}", where=name
+            ) from error
         if scores.shape != (len(reference.dataset.samples),) or not np.isfinite(scores).all():
             raise OptionError(
                 f"the metric gave shape {list(scores.shape)}; it must give one finite score per "

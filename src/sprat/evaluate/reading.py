@@ -89,6 +89,10 @@ def guess_reading(
             where="--output",
         )
     values = outputs[output]
+    if not isinstance(values, np.ndarray) or values.ndim == 0:
+        raise OptionError(
+            f"output {output!r} is no tensor with an axis of samples.", where="--output"
+        )
     producer = _producer(model, output)
     probability = producer in _PROBABILITY_OPERATORS or _sums_to_one(values)
     chosen = kind or _guess_kind(values, "Softmax" if probability else producer, classes)

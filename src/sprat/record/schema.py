@@ -45,9 +45,20 @@ class DataRecord(_Record):
     source: str
     kind: str = Field(description="folder, csv, npz or callable")
     classes: tuple[str, ...] = ()
+    reading: ReadingRecord | None = None
     preprocess: dict[str, JsonValue] = Field(default_factory=dict)
     splits: tuple[SplitRecord, ...]
     notes: tuple[str, ...] = Field(default=(), description="Guesses that were made, said aloud.")
+
+
+class ReadingRecord(_Record):
+    """How the primary output becomes an answer."""
+
+    output: str
+    kind: str = Field(description="logit, classes, sequence, vector or custom")
+    probability: bool = False
+    threshold: float = 0.0
+    order: tuple[int, ...] = Field(default=(), description="The class of each output column.")
 
 
 class CandidateRecord(_Record):

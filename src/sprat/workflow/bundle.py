@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sprat.data.options import DataOptions
 from sprat.delivery.bundle import Contents, Shape, make_bundle
-from sprat.delivery.manifest import Manifest, ReadingEntry, Role
+from sprat.delivery.manifest import Manifest, Role, is_bundle
 from sprat.delivery.pieces import stem_of
 from sprat.errors import OptionError, OutputError
-from sprat.evaluate.reading import Reading, guess_reading
+from sprat.evaluate.reading import guess_reading
+from sprat.files import sha256_file
 from sprat.graph import proof
 from sprat.model.load import load, model_file
+from sprat.model.wire import brotli_bytes
 from sprat.progress import Progress, silent
 from sprat.record.run import load_run
-from sprat.workflow.setting import open_setting
+from sprat.record.schema import ReadingRecord, Run
+from sprat.workflow.setting import open_setting, reading_record
 
+#: A preview must be this much smaller to be worth a download of its own.
+_WORTH = 0.7
 _SAMPLES = 48
 
 
@@ -54,66 +60,99 @@ def bundle(
         OutputError: ``out`` is something else already, or cannot be written.
     """
     _check_place(out)
+    if data is None and options is not None and options != DataOptions():
+        raise OptionError("options on data need --data.", where="bundle")
     path = model_file(place)
-    model = load(path)
-    first = preview or _own_preview(path)
-    models: list[tuple[Role, bytes]] = []
+    full = load(path).SerializeToString(deterministic=True)
+    run = _own_record(path)
+    known = _known(path, run) if data is None else _from_data(path, data, options, progress)
+    models: list[tuple[Role, bytes]] = [("full", full)]
+    first = preview or _own_preview(path, run)
     if first is not None:
-        models.append(("preview", load(first).SerializeToString(deterministic=True)))
-    models.append(("full", model.SerializeToString(deterministic=True)))
-    preprocess, classes, reading = _known(path, data, options, progress)
+        small = load(first).SerializeToString(deterministic=True)
+        if preview is not None or brotli_bytes(small) < _WORTH * brotli_bytes(full):
+            models.insert(0, ("preview", small))
     contents = Contents(
         stem_of(name or (path.parent.name if path.name == "model.onnx" else path.name)),
         models,
-        preprocess,
-        ReadingEntry(
-            output=reading.output,
-            kind=reading.kind,
-            probability=reading.probability,
-            threshold=reading.threshold,
-            order=reading.order,
-        ),
-        classes,
+        known.preprocess,
+        known.reading,
+        known.classes,
     )
     chosen = shape or Shape()
-    if chosen.page and preprocess is None:
-        raise OptionError(
-            "the page draws images; how they become the input is not known.",
-            where="--page",
-            hint="Give --data, or a folder that optimize wrote.",
-        )
+    if chosen.page:
+        _check_page(known)
     files, manifest = make_bundle(contents, chosen, progress)
     _write(files, out)
     return manifest
 
 
-def _own_preview(path: Path) -> Path | None:
-    beside = path.parent / "preview.onnx"
-    return beside if path.name == "model.onnx" and beside.is_file() else None
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a model's input and output."""
+
+    preprocess: dict[str, Any] | None
+    classes: tuple[str, ...]
+    reading: ReadingRecord
 
 
-def _known(
-    path: Path, data: str | Path | None, options: DataOptions | None, progress: Progress
-) -> tuple[dict[str, object] | None, tuple[str, ...], Reading]:
-    """Return preprocessing, classes and how the output is read."""
-    if data is not None:
-        setting = open_setting(path, data, options, limit=_SAMPLES, progress=progress)
-        how = setting.data.preprocess
-        preprocess = how.as_json() if how is not None else None
-        return preprocess, tuple(setting.data.choice.classes), setting.reference.reading
+def _own_record(path: Path) -> Run | None:
+    """Return the record beside a model, where it is about this very file."""
     record = path.parent / "run.json"
-    run = load_run(record) if record.is_file() else None
-    classes = run.data.classes if run is not None else ()
+    if not record.is_file():
+        return None
+    run = load_run(record)
+    return run if sha256_file(path) in {output.sha256 for output in run.outputs} else None
+
+
+def _own_preview(path: Path, run: Run | None) -> Path | None:
+    """Return the preview that the same run made."""
+    beside = path.parent / "preview.onnx"
+    if run is None or path.name != "model.onnx" or not beside.is_file():
+        return None
+    return beside if sha256_file(beside) in {output.sha256 for output in run.outputs} else None
+
+
+def _from_data(
+    path: Path, data: str | Path, options: DataOptions | None, progress: Progress
+) -> _Known:
+    setting = open_setting(path, data, options, limit=_SAMPLES, progress=progress)
+    how = setting.data.preprocess
+    return _Known(
+        how.as_json() if how is not None else None,
+        tuple(setting.data.choice.classes),
+        reading_record(setting.reference.reading),
+    )
+
+
+def _known(path: Path, run: Run | None) -> _Known:
+    """Return what the record says; without one, what noise through the model lets guess."""
+    if run is not None and run.data.reading is not None:
+        return _Known(dict(run.data.preprocess) or None, run.data.classes, run.data.reading)
     model = load(path)
-    reading, _ = guess_reading(model, proof.prepare(model).outputs[0], classes=classes)
-    preprocess = dict(run.data.preprocess) if run is not None and run.data.preprocess else None
-    return preprocess, classes, reading
+    reading, _ = guess_reading(model, proof.prepare(model).outputs[0])
+    return _Known(None, (), reading_record(reading))
+
+
+def _check_page(known: _Known) -> None:
+    if known.preprocess is None:
+        raise OptionError(
+            "the page draws images; how they become the input is not known.",
+            where="--page",
+            hint="Give --data, or a folder that optimize wrote.",
+        )
+    if known.reading.kind not in ("logit", "classes"):
+        raise OptionError(
+            f"the page shows a class; this output is read as {known.reading.kind}.",
+            where="--page",
+            hint="Make the bundle without it, and use loader.js in a page of your own.",
+        )
 
 
 def _check_place(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise OutputError("is a file.", where=str(out), hint="Give a folder.")
-    if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file():
+    if out.is_dir() and any(out.iterdir()) and not is_bundle(out):
         raise OutputError(
             "holds something that is no bundle.", where=str(out), hint="Give an empty folder."
         )
@@ -131,8 +170,12 @@ def _write(files: dict[str, bytes], out: Path) -> None:
                 target.write_bytes(content)
             if out.is_dir():
                 out.rename(old)
-            made.rename(out)
-            shutil.rmtree(old, ignore_errors=True)
+            try:
+                made.rename(out)
+            except BaseException:  # an interruption too: the old bundle goes back
+                if old.is_dir() and not out.exists():
+                    old.rename(out)
+                raise
     except OSError as error:
         raise OutputError(
             f"cannot be written ({error.strerror or error}).",

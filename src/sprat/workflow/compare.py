@@ -11,7 +11,7 @@ from sprat.evaluate.types import Evaluation, Speed
 from sprat.model.load import load, total_bytes
 from sprat.model.wire import WireBytes, wire_bytes
 from sprat.progress import Progress, silent
-from sprat.workflow.setting import Setting, open_setting
+from sprat.workflow.setting import Setting, Split, open_setting
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def compare(
     data: str | Path,
     *,
     options: DataOptions | None = None,
-    split: str = "val",
+    split: Split = "val",
     limit: int | None = None,
     exact: bool = False,
     progress: Progress = silent,

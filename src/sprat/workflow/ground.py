@@ -19,7 +19,7 @@ from sprat.model.inspect import tensor_infos
 from sprat.model.load import load
 from sprat.model.session import Feeds, Outputs
 from sprat.progress import Progress
-from sprat.workflow.setting import Setting, is_fixed, open_setting
+from sprat.workflow.setting import Setting, Split, is_fixed, open_setting
 
 #: Image files that browsers read.
 _SEEN = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
@@ -96,7 +96,7 @@ def on_data(
     data: str | Path,
     options: DataOptions | None,
     samples: int,
-    split: str,
+    split: Split,
     progress: Progress,
 ) -> Ground:
     """Stand on real samples.

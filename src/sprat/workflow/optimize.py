@@ -16,7 +16,7 @@ from pathlib import Path
 from sprat import __version__
 from sprat.data.dataset import Dataset
 from sprat.data.options import DataOptions
-from sprat.errors import OptionError
+from sprat.errors import NoGainError, OptionError
 from sprat.evaluate.types import Evaluation, Speed
 from sprat.files import sha256, sha256_file, write_atomic
 from sprat.graph.simplify import Simplified, simplify
@@ -42,7 +42,7 @@ from sprat.search.candidates import Bench, Trial, proposals
 from sprat.search.rate import Curve, calibration_batches, smallest_under, walk, walk_fast
 from sprat.search.repair import repair
 from sprat.search.store import Store
-from sprat.workflow.setting import Setting, is_fixed, open_setting
+from sprat.workflow.setting import Setting, is_fixed, open_setting, reading_record
 
 _LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxslim", "brotli", "numba", "pillow")
 #: The original is evaluated, cleaned and compressed before the search; the last look and the
@@ -179,7 +179,7 @@ def optimize(
     preview = None
     if wanted.preview is not None:
         with clock.stage("find the preview"):
-            preview = smallest_under(curve, wanted.preview, stop)
+            preview = _preview(curve, wanted.preview, clock)
     record, reason = choose((t.record for t in trials), wanted.goal, before.brotli)
     chosen = _chosen_trial(trials, record, setting, before)
     with clock.stage("look at test once"):
@@ -203,6 +203,17 @@ def optimize(
         clock,
         progress,
     )
+
+
+def _preview(curve: Curve, limit: int, clock: Clock) -> Trial | None:
+    """Find the preview; one that cannot be had is no reason to lose the search's result."""
+    try:
+        return smallest_under(curve, limit, lambda: clock.expired(1.0))
+    except (OptionError, NoGainError) as error:
+        record = CandidateRecord(
+            name="preview", method="rate-distortion", outcome="failed", note=str(error)
+        )
+        return Trial(record, None)
 
 
 def _curve(bench: Bench, setting: Setting) -> Curve:
@@ -310,6 +321,8 @@ def _write(out: Path, setting: Setting, found: _Findings, clock: Clock, progress
     if found.preview is not None and found.preview.model is not None:
         preview = found.preview.model.SerializeToString(deterministic=True)
         write_atomic(out / "preview.onnx", preview)
+    else:
+        (out / "preview.onnx").unlink(missing_ok=True)  # of an earlier run
     run = _record(setting, found, clock, out, content)
     append(out, run.log[-1])
     pictures = {s.name: s.path for s in setting.data.choice.samples if s.path is not None}
@@ -435,6 +448,7 @@ def _data(setting: Setting) -> DataRecord:
         source=data.source,
         kind=data.kind,
         classes=tuple(data.choice.classes),
+        reading=reading_record(setting.reference.reading),
         preprocess=data.preprocess.as_json() if data.preprocess else {},
         splits=tuple(
             SplitRecord(name=name, samples=len(split.samples), digest=split.digest, role=role)

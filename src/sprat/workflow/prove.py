@@ -14,6 +14,7 @@ from typing import Any
 import brotli
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from sprat.browser.chromium import Chromium, chromium
 from sprat.browser.drive import RUNTIME, Driver, packed, refusal
@@ -34,6 +35,7 @@ from sprat.record.run import dump_run, load_run
 from sprat.record.schema import LogEntry
 from sprat.report.render import render
 from sprat.workflow.ground import Ground, on_data, on_noise
+from sprat.workflow.setting import Split
 
 SAMPLES = 256
 NETWORKS = (50.0, 10.0, 1.0)
@@ -81,7 +83,8 @@ def prove(
     data: str | Path | None = None,
     options: DataOptions | None = None,
     plan: Plan | None = None,
-    split: str = "test",
+    split: Split = "test",
+    record: bool = True,
     progress: Progress = silent,
 ) -> Proof:
     """Measure a model in a headless Chromium with ONNX Runtime Web.
@@ -94,6 +97,8 @@ def prove(
         options: Preprocessing and output options; they go before ``sprat.toml``.
         plan: What is measured.
         split: ``test`` or ``val``.
+        record: Put the proof into the ``run.json`` and the report beside the model, where data
+            was given; visits and timings that were not made again stay as they are.
         progress: Told how far the work is.
 
     Returns:
@@ -117,7 +122,7 @@ def prove(
     else:
         ground = on_data(path, model, reference, data, options, wanted.samples, split, progress)
     proof = asyncio.run(_proof(ground, wanted, progress))
-    if (path.parent / "run.json").is_file():
+    if record and data is not None and (path.parent / "run.json").is_file():
         _record(path, proof, ground)
     return proof
 
@@ -134,10 +139,24 @@ def _record(path: Path, proof: Proof, ground: Ground) -> None:
         result=in_words(proof),
         notes=proof.runtime,
     )
-    proved = run.model_copy(update={"proof": proof, "log": (*run.log, entry)})
+    whole = _completed(proof, run.proof)
+    proved = run.model_copy(update={"proof": whole, "log": (*run.log, entry)})
     append(folder, entry)
     write_atomic(folder / "report.html", render(proved, samples=ground.pictures()))
     write_atomic(folder / "run.json", dump_run(proved))
+
+
+def _completed(proof: Proof, before: Proof | None) -> Proof:
+    """Keep the visits and timings of an earlier proof of the same file, where none are new."""
+    if before is None or not proof.loading.loads:
+        return proof
+    return replace(
+        proof,
+        visits=proof.visits or before.visits,
+        frames=proof.frames or before.frames,
+        timings=proof.timings or before.timings,
+        original_heap=proof.original_heap or before.original_heap,
+    )
 
 
 def in_words(proof: Proof) -> str:
@@ -246,9 +265,15 @@ async def _load_and_answer(driver: Driver, ground: Ground, found: _Found) -> Non
 async def _time(driver: Driver, ground: Ground, plan: Plan, found: _Found) -> None:
     for threads in plan.threads:
         if threads > 1 and (not found.isolated or (os.cpu_count() or 1) < threads):
-            found.notes.append(f"{threads} threads were not timed: the machine has fewer cores")
+            found.notes.append(
+                f"{threads} threads were not timed: the page is not isolated, or the machine has "
+                "fewer cores"
+            )
             continue
-        await driver.open("model", threads)
+        loaded = await driver.open("model", threads)
+        if not loaded.loads:
+            found.notes.append(f"with {threads} threads it does not load: {loaded.cause}")
+            continue
         first = await driver.first("model")
         names = ["model"]
         if ground.original is not None:
@@ -341,9 +366,15 @@ def _difference(native: Sequence[Outputs], web: Sequence[Outputs]) -> float:
             got = theirs[name]
             if got.shape != values.shape:
                 return float("inf")
-            off = np.abs(got.astype(np.float64) - values.astype(np.float64))
-            largest = max(largest, float(off.max(initial=0.0)))
+            largest = max(largest, _gap(values.astype(np.float64), got.astype(np.float64)))
     return largest
+
+
+def _gap(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
+    """Return the largest absolute difference; infinite where only one of them is no number."""
+    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    gap = float(np.where(same, 0.0, np.abs(ours - theirs)).max(initial=0.0))
+    return float("inf") if np.isnan(gap) else gap
 
 
 def _seen(ground: Ground, own: Reference, found: _Found, answered: Outputs) -> Seen | None:
@@ -354,11 +385,7 @@ def _seen(ground: Ground, own: Reference, found: _Found, answered: Outputs) -> S
     prepared, outputs = found.looked
     exact, largest = 0, 0.0
     for make, theirs in zip(ground.feeds, prepared, strict=True):
-        off = float(
-            np.abs(make()[name].astype(np.float64) - theirs[name].astype(np.float64)).max(
-                initial=0.0
-            )
-        )
+        off = _gap(make()[name].astype(np.float64), theirs[name].astype(np.float64))
         exact += off == 0.0
         largest = max(largest, off)
     reading = own.reading

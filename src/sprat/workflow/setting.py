@@ -6,6 +6,7 @@ import importlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import onnx
@@ -27,7 +28,10 @@ from sprat.model.inspect import tensor_infos
 from sprat.model.load import load
 from sprat.model.session import Feeds
 from sprat.progress import Progress, silent
+from sprat.record.schema import ReadingRecord
 
+#: The samples that a verdict is about.
+Split = Literal["val", "test"]
 #: Original accuracy within this of always giving the commonest class is near chance.
 _NEAR_CHANCE = 0.05
 #: Samples of the calibration set that ONNX Runtime's calibrators see.
@@ -85,7 +89,7 @@ def open_setting(
     options: DataOptions | None = None,
     *,
     limit: int | None = None,
-    split: str = "val",
+    split: Split = "val",
     progress: Progress = silent,
 ) -> Setting:
     """Open a model and its data, and run the original over one split.
@@ -110,6 +114,8 @@ def open_setting(
     found = open_data(
         data, tensor_infos(model), options=chosen, columns=_columns(model), limit=limit
     )
+    if split not in get_args(Split):
+        raise OptionError(f"must be val or test, got {split!r}.", where="--split")
     dataset = found.final if split == "test" else found.choice
     if not dataset.samples:
         raise DataNotFoundError("there are no samples to measure on.", where=str(data))
@@ -129,6 +135,17 @@ def open_setting(
     )
     notes = (*found.notes, *guesses, *sanity(reference))
     return Setting(path, model, found, chosen, reference, notes)
+
+
+def reading_record(reading: Reading) -> ReadingRecord:
+    """Return how an output is read, as records and pages hold it."""
+    return ReadingRecord(
+        output=reading.output,
+        kind=reading.kind,
+        probability=reading.probability,
+        threshold=reading.threshold,
+        order=reading.order,
+    )
 
 
 def _columns(model: onnx.ModelProto) -> int | None:

@@ -16,7 +16,7 @@ from sprat.errors import OptionError
 from sprat.model.load import load, model_file, total_bytes
 from sprat.model.wire import brotli_bytes, wire_bytes
 from sprat.progress import Progress, silent
-from sprat.workflow.setting import Setting, is_fixed, open_setting
+from sprat.workflow.setting import Setting, is_fixed, open_setting, reading_record
 
 #: Images that the page offers, and those that decide how the output is read.
 SAMPLES = 48
@@ -85,13 +85,7 @@ def _page(setting: Setting, path: Path, host: Host) -> dict[str, Any]:
             "original": {"address": "/models/original.onnx", "bytes": before},
         },
         "preprocess": how.as_json(),
-        "reading": {
-            "output": reading.output,
-            "kind": reading.kind,
-            "probability": reading.probability,
-            "threshold": reading.threshold,
-            "order": list(reading.order),
-        },
+        "reading": reading_record(reading).model_dump(mode="json"),
         "classes": classes,
         "samples": [classes[s.label] if s.label is not None else "" for s in samples],
     }

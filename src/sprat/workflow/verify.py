@@ -7,11 +7,13 @@ from pathlib import Path
 
 from sprat.browser.types import Proof
 from sprat.data.options import DataOptions
+from sprat.errors import OptionError
 from sprat.model.load import model_file
 from sprat.model.wire import NETWORKS_MBPS, RUNTIME_BROTLI_BYTES, download_seconds
 from sprat.progress import Progress, silent
 from sprat.workflow.compare import Comparison, compare
 from sprat.workflow.prove import SAMPLES, Plan, prove
+from sprat.workflow.setting import Split
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def verify(
     max_browser_drop: float | None = None,
     max_first_prediction: tuple[float, float] | None = None,
     options: DataOptions | None = None,
-    split: str = "test",
+    split: Split = "test",
     limit: int | None = None,
     progress: Progress = silent,
 ) -> Verdict:
@@ -84,6 +86,7 @@ def verify(
         InputError: A model, the data or an option is wrong, or a browser is needed and missing.
         BrowserError: The browser crashed, hung or does not start.
     """
+    _check_bars(max_drop, max_bytes, max_time_ratio, max_browser_drop, max_first_prediction)
     found = compare(
         reference,
         model_file(model),
@@ -104,10 +107,31 @@ def verify(
         options=options,
         plan=Plan(samples=limit or SAMPLES, networks=networks, threads=()),
         split=split,
+        record=False,
         progress=progress,
     )
     checks += _browser_checks(proof, max_browser_drop, max_first_prediction)
     return Verdict(checks, found, proof)
+
+
+def _check_bars(
+    max_drop: float,
+    max_bytes: int | None,
+    max_time_ratio: float | None,
+    max_browser_drop: float | None,
+    max_first_prediction: tuple[float, float] | None,
+) -> None:
+    """Refuse bars that nothing could hold, or that everything would."""
+    for name, drop in (("--max-drop", max_drop), ("--max-browser-drop", max_browser_drop)):
+        if drop is not None and not 0 <= drop <= 100:
+            raise OptionError(f"must be 0 to 100 points, got {drop:g}.", where=name)
+    for name, value in (
+        ("--max-bytes", max_bytes),
+        ("--max-time-ratio", max_time_ratio),
+        *(("--max-first-prediction", part) for part in max_first_prediction or ()),
+    ):
+        if value is not None and not value > 0:
+            raise OptionError(f"must be above 0, got {value:g}.", where=name)
 
 
 def _checks(

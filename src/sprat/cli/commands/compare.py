@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,7 +26,7 @@ def command(
     reference: Annotated[Path, typer.Argument(help="The original.", show_default=False)],
     model: Annotated[Path, typer.Argument(help="The other model.", show_default=False)],
     data: DataOption,
-    split: Annotated[str, typer.Option("--split", help="val or test.")] = "val",
+    split: Annotated[Literal["val", "test"], typer.Option("--split", help="val or test.")] = "val",
     exact: Annotated[
         bool, typer.Option("--exact", help="Compress all of the original (1 MB a second).")
     ] = False,

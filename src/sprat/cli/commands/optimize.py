@@ -121,6 +121,8 @@ def _show(run: Run, out: Path) -> None:
         say(f"Nothing better within the budget of {run.choice.max_drop:g} points.")
     else:
         _verdict(run)
+    if run.preview is not None and run.preview.wire is None:
+        note(f"WARNING: there is no preview: {run.preview.note}")
     if run.proof is not None:
         say("")
         show(run.proof)

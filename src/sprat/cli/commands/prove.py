@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -32,7 +32,7 @@ def command(
     networks: Annotated[
         str, typer.Option("--networks", help="Mbps of the visits; '' makes none.")
     ] = "50,10,1",
-    split: Annotated[str, typer.Option("--split", help="test or val.")] = "test",
+    split: Annotated[Literal["val", "test"], typer.Option("--split", help="test or val.")] = "test",
     json: JsonOption = False,
     options: Any = None,
 ) -> None:

@@ -16,9 +16,12 @@ from sprat.errors import DataNotFoundError
 
 def command(
     site: Annotated[Path, typer.Argument(help="A folder that bundle wrote.", show_default=False)],
-    port: Annotated[int, typer.Option("--port", help="0 takes any free one.", min=0)] = 0,
+    port: Annotated[
+        int, typer.Option("--port", help="0 takes any free one.", min=0, max=65535)
+    ] = 0,
     network: Annotated[
-        float | None, typer.Option("--network", help="Slow the line down to so many Mbps.")
+        float | None,
+        typer.Option("--network", min=0.05, help="Slow the line down to so many Mbps."),
     ] = None,
     open_: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
@@ -35,8 +38,9 @@ def command(
     """
     from sprat.browser.static import serving_folder
     from sprat.delivery.hosts import page_headers
+    from sprat.delivery.manifest import is_bundle
 
-    if not (site / "manifest.json").is_file():
+    if not is_bundle(site):
         raise DataNotFoundError(
             "is no bundle.", where=str(site), hint="Make one with 'sprat bundle MODEL --out DIR'."
         )

@@ -27,7 +27,9 @@ def command(
         Path, typer.Option("--reference", help="The original.", show_default=False)
     ],
     data: DataOption,
-    port: Annotated[int, typer.Option("--port", help="0 takes any free one.", min=0)] = 0,
+    port: Annotated[
+        int, typer.Option("--port", help="0 takes any free one.", min=0, max=65535)
+    ] = 0,
     open_: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
     ] = True,

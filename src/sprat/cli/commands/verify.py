@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -49,7 +49,7 @@ def command(
             help="SECONDS@MBPS of a first visit in Chromium, such as 3.0@10.",
         ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="test or val.")] = "test",
+    split: Annotated[Literal["val", "test"], typer.Option("--split", help="test or val.")] = "test",
     limit: LimitOption = None,
     json: JsonOption = False,
     options: Any = None,
