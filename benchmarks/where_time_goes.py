@@ -24,7 +24,7 @@ class Timer:
         self.seconds: dict[str, float] = defaultdict(float)
         self._last = time.perf_counter()
 
-    def __call__(self, stage: str, done: float, total: float) -> None:
+    def __call__(self, stage: str, done: float, total: float) -> None:  # noqa: ARG002
         """Hear of progress; names of candidates are left out of the stage's."""
         now = time.perf_counter()
         kind = "trying a candidate: its bytes and its speed" if "trying" in stage else stage

@@ -111,6 +111,8 @@ class Page {
       if (turn !== this.#turn) return;
       this.#result = result;
       this.#show();
+      // When the first answer was there, by each model: for measuring.
+      document.body.dataset[result.role] ??= String(performance.now());
     } catch (error) {
       this.#failed(error);
     }

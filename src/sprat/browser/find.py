@@ -11,7 +11,15 @@ from sprat.errors import BrowserMissingError
 
 #: Names an executable; it goes before all others.
 VARIABLE = "SPRAT_BROWSER"
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_NAMES = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "microsoft-edge",
+    "microsoft-edge-stable",
+)
 _PLACES = {
     "Darwin": (
         "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -63,9 +71,19 @@ def _downloaded() -> Path:
         "Darwin": Path.home() / "Library/Caches/ms-playwright",
         "Windows": Path(os.path.expandvars(r"%LocalAppData%\ms-playwright")),
     }
-    cache = caches.get(platform.system(), Path.home() / ".cache/ms-playwright")
-    patterns = ("chromium-*/*/chrome", "chromium-*/*/chrome.exe", "chromium-*/*/*.app/*/*/Chromium")
+    named = os.environ.get("PLAYWRIGHT_BROWSERS_PATH")
+    usual = caches.get(platform.system(), Path.home() / ".cache/ms-playwright")
+    cache = Path(named) if named else usual
+    patterns = (
+        *("chromium-*/*/chrome", "chromium-*/*/chrome.exe"),
+        *("chromium-*/*/*.app/*/*/Chromium", "chromium-*/*/*.app/*/*/Google Chrome for Testing"),
+    )
     found = [path for pattern in patterns for path in cache.glob(pattern)]
     if not found:
         raise BrowserMissingError("no Chromium, Chrome or Edge was found.", hint=_HOW)
-    return max(found)
+    return max(found, key=lambda path: _revision(path.relative_to(cache).parts[0]))
+
+
+def _revision(folder: str) -> int:
+    number = folder.rpartition("-")[2]
+    return int(number) if number.isdigit() else 0

@@ -95,7 +95,8 @@ def _data_options(given: dict[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "options"
-        raise OptionError(f"{first['msg']}, got {first['input']!r}.", where=f"--{name}") from error
+        shown = {"kind": "output-kind", "name": "output"}.get(name, name)
+        raise OptionError(f"{first['msg']}, got {first['input']!r}.", where=f"--{shown}") from error
 
 
 def numbers(key: str, text: str, kind: Callable[[str], Any]) -> list[Any]:

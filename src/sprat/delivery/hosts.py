@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from sprat.browser.host import CSP
 from sprat.delivery.manifest import Decode
 from sprat.errors import OptionError
 
@@ -24,10 +25,6 @@ HOSTS: tuple[Host, ...] = get_args(Host)
 _MB = 1_000_000
 IMMUTABLE = "public, max-age=31536000, immutable"
 BRIEF = "public, max-age=60, must-revalidate"
-CSP = (
-    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 @dataclass(frozen=True)
@@ -166,12 +163,20 @@ def _vercel(page: Mapping[str, str], prefix: str) -> str:
 
 
 def _cloudfront(page: Mapping[str, str]) -> str:
-    """Return a response headers policy: custom headers of the page."""
-    items = [{"Header": name, "Value": value, "Override": True} for name, value in page.items()]
-    policy = {
-        "Name": "sprat",
-        "CustomHeadersConfig": {"Quantity": len(items), "Items": items},
+    """Return a response headers policy; CloudFront has fields of its own for three of them."""
+    own = {
+        "ContentSecurityPolicy": {"Override": True, "ContentSecurityPolicy": CSP},
+        "ContentTypeOptions": {"Override": True},
+        "ReferrerPolicy": {"Override": True, "ReferrerPolicy": page["referrer-policy"]},
     }
+    items = [
+        {"Header": name, "Value": value, "Override": True}
+        for name, value in page.items()
+        if name.startswith("cross-origin-")
+    ]
+    policy: dict[str, object] = {"Name": "sprat", "SecurityHeadersConfig": own}
+    if items:
+        policy["CustomHeadersConfig"] = {"Quantity": len(items), "Items": items}
     return json.dumps(policy, indent=2) + "\n"
 
 
@@ -189,8 +194,12 @@ kind() {
     *.png) echo image/png ;; *.svg) echo image/svg+xml ;; *) echo application/octet-stream ;;
   esac
 }
-(cd "$here" && find . -type f ! -name '*.br' ! -name '*.gz' ! -name upload.sh \\
-  ! -name cloudfront-headers.json) | sed 's#^\\./##' | while read -r name; do
+# What the manifest and the page name comes before them.
+(cd "$here" && {
+  find assets runtime -type f ! -name '*.br' ! -name '*.gz'
+  find . -maxdepth 1 -type f ! -name '*.br' ! -name '*.gz' ! -name upload.sh \\
+    ! -name cloudfront-headers.json
+}) | sed 's#^\\./##' | while read -r name; do
   case $name in
     assets/*|runtime/*) age='public, max-age=31536000, immutable' ;;
     *) age='public, max-age=60, must-revalidate' ;;

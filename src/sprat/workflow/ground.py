@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from sprat.data.dataset import Dataset
 from sprat.data.options import DataOptions
 from sprat.data.sources import open_data
+from sprat.errors import DataError
 from sprat.evaluate.evaluate import Reference, predict_all, reference_on
 from sprat.graph import proof
 from sprat.model.inspect import tensor_infos
@@ -75,6 +77,14 @@ def on_noise(path: Path, model: onnx.ModelProto, reference: Path | None) -> Grou
         ShapeMismatchError: No noise fits the inputs.
     """
     native = proof.prepare(model)
+    for outputs in native.outputs:
+        for name, values in outputs.items():
+            if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
+                raise DataError(
+                    f"output {name!r} is no tensor of numbers (a sequence, a map or text).",
+                    where=str(path),
+                    hint="Export the model with tensors of scores as its outputs.",
+                )
     return Ground(
         path.name,
         model,

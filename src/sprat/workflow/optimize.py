@@ -16,7 +16,7 @@ from pathlib import Path
 from sprat import __version__
 from sprat.data.dataset import Dataset
 from sprat.data.options import DataOptions
-from sprat.errors import NoGainError, OptionError
+from sprat.errors import NoGainError, OptionError, OutputError
 from sprat.evaluate.types import Evaluation, Speed
 from sprat.files import sha256, sha256_file, write_atomic
 from sprat.graph.simplify import Simplified, simplify
@@ -151,6 +151,8 @@ def optimize(
     """
     wanted = budget or Budget()
     wanted.check()
+    if out.exists() and not out.is_dir():
+        raise OutputError("is a file.", where=str(out), hint="Give a folder.")
     clock = Clock(wanted.minutes, stop)
     with clock.stage("read and run the original"):
         setting = open_setting(model, data, options, limit=limit, progress=progress)
