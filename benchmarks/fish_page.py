@@ -65,7 +65,8 @@ async def visit(page: Any, address: str, image: Path, limit: float) -> dict[str,
     await session.send("Network.enable")
     session.on("Network.loadingFinished", lambda e: sent.append(e["encodedDataLength"]))
     await within(page.goto(f"{address}/", wait_until="commit"), limit)
-    await page.wait_for_selector("#file", state="attached", timeout=1000 * limit)
+    listening = "#status:not(:empty)"
+    await page.wait_for_selector(listening, state="attached", timeout=1000 * limit)
     await page.set_input_files("#file", str(image))
     await page.wait_for_selector("body[data-full]", state="attached", timeout=1000 * limit)
     found = await page.evaluate("({...document.body.dataset})")

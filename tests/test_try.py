@@ -87,6 +87,7 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
 
 
 def test_an_image_that_is_none_is_said_to_be(page: Page) -> None:
+    expect(page.locator(".card")).to_have_count(2)  # the page listens
     wrong = FilePayload(name="x.png", mimeType="image/png", buffer=b"no image")
     page.locator("#file").set_input_files(wrong)
     expect(page.locator("#label")).to_contain_text("could not be decoded")
