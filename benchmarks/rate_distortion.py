@@ -31,6 +31,7 @@ import vl_convert
 from benchmarks.measure import machine, run
 from benchmarks.peers import METHODS
 from benchmarks.rd_curve import Ground, open_ground
+from sprat.errors import SpratError
 from sprat.model.wire import brotli_bytes
 
 RESULTS = Path(__file__).parent / "results"
@@ -81,7 +82,10 @@ def peers(name: str, model: Path, data: Path, ground: Ground, folder: Path) -> I
         except RuntimeError as error:
             print(f"{method}: {str(error).splitlines()[-1]}", flush=True)
             continue
-        yield judged(name, method, method, ground, out, brotli_bytes(out.read_bytes()))
+        try:
+            yield judged(name, method, method, ground, out, brotli_bytes(out.read_bytes()))
+        except SpratError as error:  # the peer wrote a file that does not load
+            print(f"{method}: {error}", flush=True)
 
 
 def nncodec(name: str, python: Path, ground: Ground, folder: Path) -> Iterator[Row]:
