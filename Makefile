@@ -66,14 +66,15 @@ demo: setup
 
 test: setup servers check
 
-# The bundle is tested on real servers; without them those two tests are skipped, with the reason.
+# The bundle is tested on real servers, and the proof in a second browser; without them those three
+# tests are skipped, with the reason.
 servers:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-	  ! (command -v nginx && command -v caddy) >/dev/null; then \
-	  echo "Installing nginx and Caddy for the tests (once)"; \
+	  ! (command -v nginx && command -v caddy && command -v firefox-esr) >/dev/null; then \
+	  echo "Installing nginx, Caddy and Firefox for the tests (once)"; \
 	  { apt-get -qq update && env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-	    apt-get -qq install --yes nginx-light libnginx-mod-http-brotli-static caddy; \
-	  } >/dev/null 2>&1 || echo "nginx and Caddy could not be installed."; \
+	    apt-get -qq install --yes nginx-light libnginx-mod-http-brotli-static caddy firefox-esr; \
+	  } >/dev/null 2>&1 || echo "nginx, Caddy and Firefox could not be installed."; \
 	fi
 
 check: $(STAMP) $(SITE)

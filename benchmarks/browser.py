@@ -33,9 +33,10 @@ from onnx import TensorProto, numpy_helper
 
 from benchmarks.measure import machine
 from benchmarks.third_party import find_model, make_direction, make_magika, make_recognizer
-from sprat.browser.chromium import chromium
 from sprat.browser.drive import Driver, packed
 from sprat.browser.host import Host, serving, with_site
+from sprat.browser.launch import launched
+from sprat.browser.runtime import bundled
 from sprat.browser.types import Proof, Visit
 from sprat.browser.visit import Subject, add_visit, calibrated, line, visits
 from sprat.data.options import read_options
@@ -160,7 +161,7 @@ async def pages(options: argparse.Namespace) -> list[Visit]:
     ]
     found: list[Visit] = []
     with serving(host):
-        async with chromium() as browser:
+        async with launched() as browser:
             networks = [await calibrated(browser, host, line(mbps)) for mbps in (50.0, 10.0, 1.0)]
             # The slow line last: what a busy machine would disturb comes first.
             for part in (networks[:2], networks[2:]):
@@ -225,8 +226,8 @@ async def agreement(model: str, path: Path, feeds: Sequence[Feeds]) -> dict[str,
         host.add(f"/samples/{i}.safetensors", packed(one))
     session = open_session(path)
     with serving(host):
-        async with chromium() as browser, browser.page() as page:
-            driver = Driver(browser, page, host, silent)
+        async with launched() as browser, browser.page() as page:
+            driver = Driver(browser, page, host, bundled(), silent)
             await driver.start()
             loading = await driver.open("model")
             answers = await driver.answers("model", len(feeds), "") if loading.loads else []

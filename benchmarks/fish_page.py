@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from sprat.browser.chromium import Chromium, chromium, within
 from sprat.browser.host import Host, serving, with_site
+from sprat.browser.launch import Browser, launched, within
 from sprat.browser.visit import Line, calibrated, line, throttle
 from sprat.delivery.bundle import Shape
 from sprat.workflow.bundle import bundle
@@ -78,11 +78,11 @@ async def visit(page: Any, address: str, image: Path, limit: float) -> dict[str,
     }
 
 
-async def visits(chromium: Chromium, address: str, image: Path, network: Line) -> list[str]:
+async def visits(browser: Browser, address: str, image: Path, network: Line) -> list[str]:
     rows = []
     firsts, seconds = [], []
     for _ in range(VISITS if network.mbps > 1 else 2):
-        async with chromium.page() as page:
+        async with browser.page() as page:
             await throttle(page, network)
             firsts.append(await visit(page, address, image, 120))
             await page.wait_for_timeout(3000)  # the cache and the service worker settle
@@ -100,7 +100,7 @@ async def visits(chromium: Chromium, address: str, image: Path, network: Line) -
 async def measured(site: Path, scratch: Path, image: Path) -> None:
     print("| line | visit | first answer | full model's answer | bytes |\n|---|---|---:|---:|---:|")
     with nginx(site, scratch) as address, serving(with_site(Host())) as host:
-        async with chromium() as browser:
+        async with launched() as browser:
             for mbps in NETWORKS:
                 network = await calibrated(browser, host, line(mbps))
                 await visits(browser, address, image, network)

@@ -78,7 +78,9 @@ def server(files: dict[str, bytes]) -> Iterator[Misbehaving]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        found = playwright.chromium.launch(
+            executable_path=find_browser().path, args=["--no-sandbox"]
+        )
         yield found
         found.close()
 

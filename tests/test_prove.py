@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,16 @@ from PIL import Image
 
 import sprat
 from sprat.browser import drive
-from sprat.browser.chromium import chromium
 from sprat.browser.drive import Driver
-from sprat.browser.find import VARIABLE
+from sprat.browser.find import VARIABLE, Kind, find_browser
 from sprat.browser.host import Host, serving, with_site
+from sprat.browser.launch import launched, within
+from sprat.browser.runtime import bundled
 from sprat.browser.single import Single, single_nodes
 from sprat.browser.types import OperatorCheck, Proof
 from sprat.data.options import Interpolation, Resize
 from sprat.data.preprocess import Preprocess
-from sprat.errors import BrowserError, BrowserMissingError
+from sprat.errors import BrowserError, BrowserMissingError, OptionError
 from sprat.model.wire import brotli_bytes
 from sprat.progress import Progress, silent
 from sprat.quantization.configs import Config, Dynamic, Float16, Static, Weights
@@ -41,6 +43,8 @@ from tests.models import depthwise_cnn
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "doodles"
 MODEL = EXAMPLE / "doodles.onnx"
 DATA = EXAMPLE / "data"
+#: The package that the pages are built with; 'make web' installs it.
+DIST = EXAMPLE.parents[1] / "web" / "node_modules" / "onnxruntime-web" / "dist"
 QUICK = Plan(samples=24, networks=(), threads=())
 FORMS: dict[str, Config] = {
     "int8 weights": Weights(),
@@ -81,6 +85,73 @@ def test_the_browser_answers_as_native_does(name: str, tmp_path: Path) -> None:
     assert sum(o.nodes for o in proof.operators) == len(small.graph.node)
 
 
+def has(kind: Kind) -> bool:
+    try:
+        find_browser(kind)
+    except BrowserMissingError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has("firefox"), reason="needs Firefox")
+def test_firefox_answers_as_native_does() -> None:
+    plan = Plan(samples=24, networks=(10,), threads=(1,), browser="firefox")
+    proof = prove(MODEL, reference=MODEL, data=DATA, plan=plan)
+    assert proof.browser.startswith("Firefox ")
+    assert proof.against_native is not None
+    assert (proof.against_native.samples, proof.against_native.flips) == (24, ())
+    assert proof.against_native.error.max_abs < 1e-4
+    assert proof.seen is not None
+    assert (proof.seen.exact, proof.seen.flips) == (1.0, 0)
+    assert proof.isolated
+    assert len(proof.timings) == 1
+    assert proof.visits == ()
+    assert "no visits: only Chromium's network can be throttled" in proof.notes
+    assert not [p for p in psutil.Process().children(recursive=True) if "firefox" in p.name()]
+
+
+def test_webgpu_answers_as_native_does_and_is_not_timed() -> None:
+    plan = replace(QUICK, networks=(10,), threads=(1,), provider="webgpu", runtime=DIST)
+    proof = prove(MODEL, data=DATA, plan=plan)
+    assert proof.loading.loads
+    assert proof.runtime.endswith(", WebGPU")
+    assert proof.against_native is not None
+    assert (proof.against_native.samples, proof.against_native.flips) == (24, ())
+    assert proof.against_native.error.max_abs < 1e-3
+    assert (proof.timings, proof.visits) == ((), ())
+    assert any(note.startswith("WebGPU computes on") for note in proof.notes)
+
+
+def test_the_runtime_may_be_the_users_own() -> None:
+    proof = prove(MODEL, plan=replace(QUICK, runtime=DIST))
+    assert proof.loading.loads
+    assert proof.runtime == bundled().name
+    assert proof.difference is not None
+    assert proof.difference < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (replace(QUICK, provider="webgpu"), "npm pack onnxruntime-web"),
+        (replace(QUICK, runtime=EXAMPLE), "lacks one of ort.wasm.min.mjs"),
+        (replace(QUICK, runtime=DIST, provider="webgpu", browser="firefox"), "--browser chromium"),
+    ],
+)
+def test_a_runtime_that_cannot_be(plan: Plan, words: str) -> None:
+    with pytest.raises(OptionError, match=words) as caught:
+        prove(MODEL, plan=plan)
+    assert caught.value.exit_code == 2
+
+
+def test_a_browser_older_than_playwright_is_one_clear_error() -> None:
+    async def asked() -> None:
+        raise ValueError("Protocol error (emulation.x): unknown command\nMessage: emulation.x")
+
+    with pytest.raises(BrowserError, match=r"more than this browser has \(Message: emulation.x\)"):
+        asyncio.run(within(asked()))
+
+
 def test_a_visit_over_a_line_is_counted_to_the_byte(tmp_path: Path) -> None:
     plan = Plan(samples=2, networks=(5,), threads=(1,))
     proof = prove(MODEL, reference=MODEL, data=DATA, plan=plan)
@@ -116,6 +187,11 @@ def test_the_record_and_the_report_take_the_proof_in(tmp_path: Path) -> None:
     verify(out, MODEL, DATA, max_drop=50, max_browser_drop=50, limit=8)
     prove(out, plan=QUICK)
     assert (out / "run.json").read_bytes() == before
+    # Another runtime's proof is for the log.
+    prove(out, data=DATA, plan=replace(QUICK, runtime=DIST))
+    after = json.loads((out / "run.json").read_text())
+    assert after["proof"] == json.loads(before)["proof"]
+    assert len(after["log"]) == len(json.loads(before)["log"]) + 1
 
 
 def one_node(operator: str, domain: str = "") -> onnx.ModelProto:
@@ -246,8 +322,8 @@ def test_the_build_itself_says_which_operators_it_has() -> None:
     async def asked() -> tuple[OperatorCheck, ...]:
         host = with_site(Host())
         with serving(host):
-            async with chromium() as browser, browser.page() as page:
-                driver = Driver(browser, page, host, silent)
+            async with launched() as browser, browser.page() as page:
+                driver = Driver(browser, page, host, bundled(), silent)
                 await driver.start()
                 return await driver.operators([*singles, Single("Frobnicate", 1, (), 1, odd)])
 
@@ -294,8 +370,8 @@ async def _prepared(ways: list[Preprocess], paths: list[Path]) -> list[list[np.n
     for i, path in enumerate(paths):
         host.add(f"/images/{i}", path.read_bytes())
     with serving(host):
-        async with chromium() as browser, browser.page() as page:
-            driver = Driver(browser, page, host, silent)
+        async with launched() as browser, browser.page() as page:
+            driver = Driver(browser, page, host, bundled(), silent)
             await driver.start()
             assert (await driver.open("model")).loads
             found = []

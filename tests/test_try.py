@@ -28,7 +28,9 @@ def address() -> Iterator[str]:
 @pytest.fixture
 def page(address: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=find_browser().path, args=["--no-sandbox"]
+        )
         opened = browser.new_page(viewport={"width": 390, "height": 844}, locale="en")
         wrong: list[str] = []
         opened.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)

@@ -63,6 +63,7 @@ export class Engine {
   static async open(source: Source): Promise<Engine> {
     const address = (path: string) => new URL(path, document.baseURI).href;
     const runtime = {
+      ...source.runtime,
       module: address(source.runtime.module),
       glue: address(source.runtime.glue),
       wasm: address(source.runtime.wasm),

@@ -11,6 +11,8 @@ export interface Runtime {
   glue: string;
   /** The wasm file. */
   wasm: string;
+  /** What computes; WebAssembly where nothing is said. */
+  provider?: "wasm" | "webgpu";
 }
 
 export interface Opened {

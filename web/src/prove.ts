@@ -12,6 +12,10 @@ interface Opening {
   limit: number;
 }
 
+interface Adapter {
+  info: { vendor: string; architecture: string };
+}
+
 const engines = new Map<string, Engine>();
 
 function engine(name: string): Engine {
@@ -31,6 +35,13 @@ async function send(address: string, content: Tensors): Promise<void> {
 
 const prove = {
   isolated: globalThis.crossOriginIsolated,
+
+  /** What WebGPU computes on; empty without it. */
+  async adapter(): Promise<string> {
+    const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<Adapter | null> } };
+    const info = (await gpu?.requestAdapter())?.info;
+    return info === undefined ? "" : `${info.vendor} ${info.architecture}`.trim();
+  },
 
   async open(name: string, { runtime, model, threads, limit }: Opening): Promise<Opened> {
     engines.get(name)?.close();

@@ -12,6 +12,7 @@ type Library = typeof Ort;
 
 let ort: Library | undefined;
 let session: Ort.InferenceSession | undefined;
+let provider: "wasm" | "webgpu" = "wasm";
 
 function opened(): [Library, Ort.InferenceSession] {
   if (ort === undefined || session === undefined) throw new Error("no model is open");
@@ -51,6 +52,7 @@ const calls: Calls = {
     }
     ort.env.wasm.wasmPaths = { mjs: runtime.glue };
     ort.env.logLevel = "error";
+    provider = runtime.provider ?? "wasm";
   },
   async open(wasm, model, threads) {
     if (ort === undefined) throw new Error("the runtime has not arrived");
@@ -62,7 +64,7 @@ const calls: Calls = {
     await session?.release();
     session = undefined;
     session = await ort.InferenceSession.create(new Uint8Array(model), {
-      executionProviders: ["wasm"],
+      executionProviders: [provider],
     });
     const milliseconds = performance.now() - start;
     const { inputNames, outputNames } = session;

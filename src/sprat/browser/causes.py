@@ -43,6 +43,12 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "Check it with 'sprat inspect'; a tool before Sprat may have written a wrong graph.",
     ),
     (
+        r"webgpu|GPU adapter",
+        "no WebGPU",
+        "This browser has no adapter that WebGPU could use. Leave --webgpu away, or prove it on a "
+        "machine with a graphics card.",
+    ),
+    (
         r"HTTP \d+",
         "file not found on the server",
         "Check the address of the model.",

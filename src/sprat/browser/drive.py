@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sprat.browser.causes import cause
-from sprat.browser.chromium import Chromium, within
 from sprat.browser.host import Host
+from sprat.browser.launch import Browser, within
+from sprat.browser.runtime import Runtime
 from sprat.browser.single import Single, identity
 from sprat.browser.types import Loading, OperatorCheck, Timing
 from sprat.errors import BrowserError
@@ -22,11 +23,6 @@ from sprat.progress import Progress
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
-RUNTIME = {
-    "module": "/runtime/ort.wasm.min.mjs",
-    "glue": "/runtime/ort-wasm-simd-threaded.mjs",
-    "wasm": "/runtime/ort-wasm-simd-threaded.wasm",
-}
 #: One call of the worker may take so long, in seconds.
 CALL_SECONDS = 120.0
 #: A page whose worker is busy still answers within this; if it does not, the browser hangs.
@@ -46,15 +42,17 @@ class Driver:
     """A page that is open on the host.
 
     Attributes:
-        chromium: The browser.
+        browser: The browser.
         page: The proving page.
         host: What it can fetch, and where its answers go.
+        runtime: What computes in the page.
         progress: Told how far the work is.
     """
 
-    chromium: Chromium
+    browser: Browser
     page: Page
     host: Host
+    runtime: Runtime
     progress: Progress
 
     async def start(self) -> bool:
@@ -62,10 +60,14 @@ class Driver:
         await within(self.page.goto(f"{self.host.address}/prove.html"))
         return bool(await within(self.page.evaluate("prove.isolated")))
 
+    async def adapter(self) -> str:
+        """Return what WebGPU computes on; empty where the page has none."""
+        return str(await within(self.page.evaluate("prove.adapter()")))
+
     async def open(self, name: str, threads: int = 1) -> Loading:
         """Load the model that the host serves as ``/models/NAME.onnx``."""
         wanted = {
-            "runtime": RUNTIME,
+            "runtime": self.runtime.addresses(),
             "model": f"/models/{name}.onnx",
             "threads": threads,
             "limit": 1000 * CALL_SECONDS,
@@ -157,7 +159,8 @@ class Driver:
         for i, single in enumerate(singles):
             self.host.add(f"/nodes/{i}.onnx", single.content)
         self.host.add("/models/operators.onnx", identity())
-        await self.open("operators")
+        if not (await self.open("operators")).loads:
+            return ()  # the runtime itself does not start
         addresses = [f"/nodes/{i}.onnx" for i in range(len(singles))]
         found = await self._call("operators", "operators", addresses)
         await self.close("operators")

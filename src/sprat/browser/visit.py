@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprat.browser.chromium import Chromium, within
 from sprat.browser.host import Host
+from sprat.browser.launch import Browser, within
 from sprat.browser.types import Frame, Visit
 from sprat.errors import BrowserError
 from sprat.evaluate.types import Interval
@@ -156,11 +156,11 @@ async def throttle(page: Page, network: Line | None) -> None:
     )
 
 
-async def calibrated(chromium: Chromium, host: Host, network: Line) -> Line:
+async def calibrated(browser: Browser, host: Host, network: Line) -> Line:
     """Set the throttle by a known transfer, and check it by another, before any figure is trusted.
 
     Args:
-        chromium: The browser.
+        browser: The browser.
         host: Serves the transfer.
         network: How fast it is to be.
 
@@ -177,7 +177,7 @@ async def calibrated(chromium: Chromium, host: Host, network: Line) -> Line:
     wanted = network.seconds(size)
     found: tuple[float, float] = (0.0, 0.0)
     for _ in range(_TRIES):
-        async with chromium.page() as page:
+        async with browser.page() as page:
             await within(page.goto(f"{host.address}/visit.html"))
             tuned = await _tuned(page, network, size)
             found = (await _seconds(page, _TRANSFER, "/known"), await _seconds(page, _IN_WORKER))
@@ -204,7 +204,7 @@ async def _seconds(page: Page, script: str, argument: str = "") -> float:
 
 
 async def visit(
-    chromium: Chromium,
+    browser: Browser,
     host: Host,
     subject: Subject,
     network: Line | None,
@@ -215,7 +215,7 @@ async def visit(
     """Visit once with an empty cache.
 
     Args:
-        chromium: The browser.
+        browser: The browser.
         host: Serves the page.
         subject: What is loaded.
         network: How fast; None is unthrottled.
@@ -228,7 +228,7 @@ async def visit(
     Raises:
         BrowserError: There was no prediction.
     """
-    async with chromium.page(viewport=_VIEW) as page:
+    async with browser.page(viewport=_VIEW) as page:
         await throttle(page, network)
         host.sent = 0
         start = time.monotonic()
@@ -270,7 +270,7 @@ async def _frame(page: Page, name: str, seconds: float) -> Frame:
 
 
 async def visits(
-    chromium: Chromium,
+    browser: Browser,
     host: Host,
     subject: Subject,
     networks: Sequence[Line],
@@ -280,7 +280,7 @@ async def visits(
     """Visit over each network.
 
     Args:
-        chromium: The browser.
+        browser: The browser.
         host: Serves the page.
         subject: What is loaded.
         networks: How fast.
@@ -289,9 +289,7 @@ async def visits(
     Returns:
         One for each network, in their order.
     """
-    frees = [
-        await visit(chromium, host, subject, None, limit=longest + 60) for _ in range(_REPEATS)
-    ]
+    frees = [await visit(browser, host, subject, None, limit=longest + 60) for _ in range(_REPEATS)]
     free = sorted(frees, key=lambda once: once.seconds)[len(frees) // 2]
     found = []
     for network in networks:
@@ -303,7 +301,7 @@ async def visits(
         if predicted <= longest:
             for _ in range(_REPEATS if predicted <= _SHORT else 1):
                 limit = 3 * predicted + 60
-                once = await visit(chromium, host, subject, network, limit=limit)
+                once = await visit(browser, host, subject, network, limit=limit)
                 times.append(once.seconds)
         found.append(
             Visit(

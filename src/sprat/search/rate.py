@@ -34,7 +34,7 @@ from sprat.search.candidates import Bench, Trial
 METHOD = "rate-distortion"
 STATIC_METHOD = "rate-distortion-static"
 #: Calibration samples for the second moments.
-SAMPLES = 256
+SAMPLES = 512
 _LEAST_BATCHES = 8
 #: The walk ends when the bracket around the budget is this narrow.
 _NARROW = 1.2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,9 +17,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from sprat.browser.chromium import Chromium, chromium
-from sprat.browser.drive import RUNTIME, Driver, packed, refusal
-from sprat.browser.host import Host, runtime_list, serving, with_site
+from sprat.browser.drive import Driver, packed, refusal
+from sprat.browser.find import Kind
+from sprat.browser.host import Host, serving, with_site
+from sprat.browser.launch import Browser, launched
+from sprat.browser.runtime import Provider, Runtime, choose
 from sprat.browser.single import single_nodes
 from sprat.browser.types import Frame, Loading, Proof, Seen, Timing, Visit
 from sprat.browser.visit import Subject, add_visit, calibrated, line, visit, visits
@@ -54,12 +57,23 @@ class Plan:
         networks: Mbps of the visits; none are made where it is empty.
         threads: Numbers of threads that are timed.
         longest: Seconds; visits that theory puts beyond are not made but foretold.
+        browser: Which browser; only Chromium's network can be throttled, so that others make no
+            visits.
+        runtime: ``dist`` of an ``onnxruntime-web`` package; None takes the one in this package.
+        provider: What computes; ``webgpu`` is looked at for right answers only, not timed.
     """
 
     samples: int = SAMPLES
     networks: tuple[float, ...] = NETWORKS
     threads: tuple[int, ...] = (1, 2)
     longest: float = 90.0
+    browser: Kind = "chromium"
+    runtime: Path | None = None
+    provider: Provider = "wasm"
+
+    def usual(self) -> bool:
+        """Whether this is the proof that a record keeps."""
+        return (self.browser, self.runtime, self.provider) == ("chromium", None, "wasm")
 
     def check(self) -> None:
         """Refuse values that make no sense.
@@ -74,6 +88,8 @@ class Plan:
                 raise OptionError(
                     f"must be Mbps from 0.05 to 10000, got {mbps:g}.", where="--networks"
                 )
+        if self.provider == "webgpu" and self.browser != "chromium":
+            raise OptionError("needs --browser chromium.", where="--webgpu")
 
 
 def prove(
@@ -87,7 +103,7 @@ def prove(
     record: bool = True,
     progress: Progress = silent,
 ) -> Proof:
-    """Measure a model in a headless Chromium with ONNX Runtime Web.
+    """Measure a model in a headless browser with ONNX Runtime Web.
 
     Args:
         place: The model's file, or a folder that ``optimize`` wrote.
@@ -98,7 +114,8 @@ def prove(
         plan: What is measured.
         split: ``test`` or ``val``.
         record: Put the proof into the ``run.json`` and the report beside the model, where data
-            was given; visits and timings that were not made again stay as they are.
+            was given; visits and timings that were not made again stay as they are. A proof in
+            another browser or runtime goes into the log alone.
         progress: Told how far the work is.
 
     Returns:
@@ -110,24 +127,25 @@ def prove(
     """
     wanted = plan or Plan()
     wanted.check()
+    runtime = choose(wanted.runtime, wanted.provider)
     path = model_file(place)
     try:
         model = load(path)
     except ModelNotFoundError:
         raise
     except ModelError as error:
-        return asyncio.run(_refused(path.read_bytes(), str(error), progress))
+        return asyncio.run(_refused(path.read_bytes(), str(error), wanted, runtime, progress))
     if data is None:
         ground = on_noise(path, model, reference)
     else:
         ground = on_data(path, model, reference, data, options, wanted.samples, split, progress)
-    proof = asyncio.run(_proof(ground, wanted, progress))
+    proof = asyncio.run(_proof(ground, wanted, runtime, progress))
     if record and data is not None and (path.parent / "run.json").is_file():
-        _record(path, proof, ground)
+        _record(path, proof, ground, usual=wanted.usual())
     return proof
 
 
-def _record(path: Path, proof: Proof, ground: Ground) -> None:
+def _record(path: Path, proof: Proof, ground: Ground, *, usual: bool) -> None:
     """Put a proof into the record, the log and the report beside the model."""
     folder = path.parent
     run = load_run(folder / "run.json")
@@ -139,7 +157,7 @@ def _record(path: Path, proof: Proof, ground: Ground) -> None:
         result=in_words(proof),
         notes=proof.runtime,
     )
-    whole = _completed(proof, run.proof)
+    whole = _completed(proof, run.proof) if usual else run.proof
     proved = run.model_copy(update={"proof": whole, "log": (*run.log, entry)})
     append(folder, entry)
     write_atomic(folder / "report.html", render(proved, samples=ground.pictures()))
@@ -175,19 +193,26 @@ def in_words(proof: Proof) -> str:
     return ", ".join(said)
 
 
-async def _refused(content: bytes, native: str, progress: Progress) -> Proof:
+async def _refused(
+    content: bytes, native: str, plan: Plan, runtime: Runtime, progress: Progress
+) -> Proof:
     """Ask the browser for its own verdict on a file that native ONNX Runtime cannot take."""
     host = with_site(Host())
+    runtime.serve(host)
     host.add("/models/model.onnx", content)
     with serving(host):
-        async with chromium() as browser, browser.page() as page:
-            driver = Driver(browser, page, host, progress)
+        async with _browser(plan) as browser, browser.page() as page:
+            driver = Driver(browser, page, host, runtime, progress)
             isolated = await driver.start()
             loading = await driver.open("model")
             if loading.loads:  # what this runtime lets pass is no less wrong
                 loading = refusal(native)
             notes = (f"before the browser: {native}",)
-            return Proof(browser.name, _runtime(), isolated, loading, notes=notes)
+            return Proof(browser.name, runtime.name, isolated, loading, notes=notes)
+
+
+def _browser(plan: Plan) -> AbstractAsyncContextManager[Browser]:
+    return launched(plan.browser, webgpu=plan.provider == "webgpu")
 
 
 @dataclass
@@ -207,27 +232,35 @@ class _Found:
     notes: list[str] = field(default_factory=list)
 
 
-async def _proof(ground: Ground, plan: Plan, progress: Progress) -> Proof:
-    host = _host(ground, progress)
+async def _proof(ground: Ground, plan: Plan, runtime: Runtime, progress: Progress) -> Proof:
+    host = _host(ground, runtime, progress)
     found = _Found(notes=list(ground.notes))
     with serving(host):
-        async with chromium() as browser:
+        async with _browser(plan) as browser:
             async with browser.page() as page:
-                driver = Driver(browser, page, host, progress)
+                driver = Driver(browser, page, host, runtime, progress)
                 found.isolated = await driver.start()
                 await _load_and_answer(driver, ground, found)
                 operators = await driver.operators(single_nodes(ground.model))
-                if found.loading.loads:
+                if found.loading.loads and plan.provider == "wasm":
                     await _time(driver, ground, plan, found)
-            if found.loading.loads and plan.networks:
-                await _visit(browser, host, ground, plan, found, progress)
-            return _joined(ground, found, browser.name, operators)
+                elif plan.provider == "webgpu":
+                    found.notes.append(_only_right(await driver.adapter()))
+            if found.loading.loads and plan.provider == "wasm" and plan.networks:
+                await _visit(browser, driver, ground, plan, found)
+            return _joined(ground, found, browser.name, runtime, operators)
 
 
-def _host(ground: Ground, progress: Progress) -> Host:
+def _only_right(adapter: str) -> str:
+    on = f"WebGPU computes on {adapter}" if adapter else "the page has no WebGPU adapter"
+    return f"{on}; answers are compared, and nothing is timed"
+
+
+def _host(ground: Ground, runtime: Runtime, progress: Progress) -> Host:
     """Serve the pages, both models and the samples."""
     host = with_site(Host(accepts=("/answers/", "/prepared/", "/seen/")))
     progress("compressing for the page", 0, 1)
+    runtime.serve(host)
     content = ground.model.SerializeToString(deterministic=True)
     quality = 11 if len(content) <= _BEST_BROTLI else 9
     host.add("/models/model.onnx", brotli.compress(content, quality=quality, lgwin=22), "br")
@@ -290,12 +323,16 @@ async def _time(driver: Driver, ground: Ground, plan: Plan, found: _Found) -> No
 
 
 async def _visit(
-    browser: Chromium, host: Host, ground: Ground, plan: Plan, found: _Found, progress: Progress
+    browser: Browser, driver: Driver, ground: Ground, plan: Plan, found: _Found
 ) -> None:
+    if browser.kind != "chromium":
+        found.notes.append("no visits: only Chromium's network can be throttled")
+        return
+    host, progress = driver.host, driver.progress
     networks = [await calibrated(browser, host, line(mbps)) for mbps in plan.networks]
-    subjects = [_subject("model", ground, ground.model)]
+    subjects = [_subject("model", driver.runtime, ground, ground.model)]
     if ground.original is not None and found.original is not None and found.original.loads:
-        subjects.append(_subject("original", ground, ground.original))
+        subjects.append(_subject("original", driver.runtime, ground, ground.original))
     for i, subject in enumerate(subjects):
         add_visit(host, subject)
         progress("visiting over slow networks", i, len(subjects))
@@ -310,25 +347,25 @@ async def _visit(
     progress("visiting over slow networks", len(subjects), len(subjects))
 
 
-def _subject(name: str, ground: Ground, model: onnx.ModelProto) -> Subject:
-    files = runtime_list()["files"]
-    wasm = files[Path(RUNTIME["wasm"]).name]["bytes"]
+def _subject(name: str, runtime: Runtime, ground: Ground, model: onnx.ModelProto) -> Subject:
     image = ground.preprocess is not None
     return Subject(
         name,
         ground.title if name == "model" else "the original",
-        RUNTIME,
+        runtime.addresses(),
         f"/models/{name}.onnx",
         "/images/0" if image else "/samples/0.safetensors",
         ground.preprocess,
-        wasm + model.ByteSize(),
+        runtime.bytes + model.ByteSize(),
     )
 
 
-def _joined(ground: Ground, found: _Found, browser: str, operators: Sequence[Any]) -> Proof:
+def _joined(
+    ground: Ground, found: _Found, browser: str, runtime: Runtime, operators: Sequence[Any]
+) -> Proof:
     proof = Proof(
         browser,
-        _runtime(),
+        runtime.name,
         found.isolated,
         found.loading,
         original=found.original,
@@ -392,8 +429,3 @@ def _seen(ground: Ground, own: Reference, found: _Found, answered: Outputs) -> S
     looked = _joined_rows(outputs)
     equal = same(answers(answered, reading), answers(looked, reading), reading)
     return Seen(len(prepared), exact / len(prepared), largest, int(np.sum(equal < 0.5)))
-
-
-def _runtime() -> str:
-    found = runtime_list()
-    return f"{found['package']} {found['version']}"

@@ -9,8 +9,8 @@ from typing import Any
 
 import brotli
 
-from sprat.browser.drive import RUNTIME
 from sprat.browser.host import Host, serving, with_site
+from sprat.browser.runtime import bundled
 from sprat.data.options import DataOptions
 from sprat.errors import OptionError
 from sprat.model.load import load, model_file, total_bytes
@@ -79,7 +79,7 @@ def _page(setting: Setting, path: Path, host: Host) -> dict[str, Any]:
     before = wire_bytes(total_bytes(setting.path), exact=False).brotli
     classes = list(setting.data.choice.classes)
     return {
-        "runtime": RUNTIME,
+        "runtime": bundled().addresses(),
         "models": {
             "small": {"address": "/models/small.onnx", "bytes": brotli_bytes(model)},
             "original": {"address": "/models/original.onnx", "bytes": before},

@@ -33,12 +33,23 @@ def command(
         str, typer.Option("--networks", help="Mbps of the visits; '' makes none.")
     ] = "50,10,1",
     split: Annotated[Literal["val", "test"], typer.Option("--split", help="test or val.")] = "test",
+    browser: Annotated[
+        Literal["chromium", "firefox", "webkit"],
+        typer.Option("--browser", help="Which browser; only chromium makes the visits."),
+    ] = "chromium",
+    runtime: Annotated[
+        Path | None,
+        typer.Option("--runtime", help="'dist' of your own onnxruntime-web.", show_default=False),
+    ] = None,
+    webgpu: Annotated[
+        bool, typer.Option("--webgpu", help="Compare answers on WebGPU; needs --runtime.")
+    ] = False,
     json: JsonOption = False,
     options: Any = None,
 ) -> None:
     """Prove a model in a real browser: loads, right, fast, heavy, on the network.
 
-    Runs ONNX Runtime Web in a headless Chromium. Where the folder holds a run.json of optimize,
+    Runs ONNX Runtime Web in a headless browser. Where the folder holds a run.json of optimize,
     the proof goes into it and into report.html. Exit code 1 if the browser does not load the
     model, 2 if something given is wrong or there is no browser, 3 if the browser crashed or hung.
 
@@ -46,10 +57,18 @@ def command(
     Examples:
       sprat prove small --reference model.onnx --data photos
       sprat prove model.onnx --networks ''
+      sprat prove small --data photos --browser firefox
+      sprat prove model.onnx --webgpu --runtime node_modules/onnxruntime-web/dist
     """
     from sprat.workflow.prove import Plan, prove
 
-    plan = Plan(samples=samples, networks=tuple(numbers("networks", networks, float)))
+    plan = Plan(
+        samples=samples,
+        networks=tuple(numbers("networks", networks, float)),
+        browser=browser,
+        runtime=runtime,
+        provider="webgpu" if webgpu else "wasm",
+    )
     with bar(quiet=json) as progress:
         proof = prove(
             model,

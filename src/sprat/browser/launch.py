@@ -1,4 +1,4 @@
-"""Drive a headless Chromium, within limits of time, and leave no process behind."""
+"""Drive a headless browser, within limits of time, and leave no process behind."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sprat.browser.find import find_browser
+from sprat.browser.find import Found, Kind, find_browser
 from sprat.errors import BrowserError, BrowserMissingError
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, BrowserContext, Page
+    from playwright.async_api import Browser as Handle
+    from playwright.async_api import BrowserContext, Page
 
 T = TypeVar("T")
 
@@ -32,18 +32,25 @@ _FLAGS = (
     "--disable-extensions",
     "--mute-audio",
 )
+#: Where there is no graphics card, WebGPU computes on the processor.
+_WEBGPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
+#: Playwright drives an installed Firefox through WebDriver BiDi under this name.
+_INSTALLED_FIREFOX = "moz-firefox"
+_TITLES: dict[Kind, str] = {"chromium": "Chromium", "firefox": "Firefox", "webkit": "WebKit"}
 
 
 @dataclass
-class Chromium:
+class Browser:
     """A running browser.
 
     Attributes:
-        browser: Playwright's handle.
+        handle: Playwright's.
+        kind: Which.
         name: Name and version.
     """
 
-    browser: Browser
+    handle: Handle
+    kind: Kind
     name: str
     _console: list[str] = field(default_factory=list)
 
@@ -57,7 +64,7 @@ class Chromium:
         Yields:
             The page.
         """
-        context: BrowserContext = await within(self.browser.new_context(**options))
+        context: BrowserContext = await within(self.handle.new_context(**options))
         try:
             page = await within(context.new_page())
             page.on("console", lambda message: self._heard(message.type, message.text))
@@ -79,8 +86,12 @@ class Chromium:
 
 
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Chromium]:
+async def launched(kind: Kind = "chromium", *, webgpu: bool = False) -> AsyncIterator[Browser]:
     """Start a browser and end it, whatever happens.
+
+    Args:
+        kind: Which.
+        webgpu: Offer WebGPU also where there is no graphics card (Chromium only).
 
     Yields:
         The browser.
@@ -95,31 +106,40 @@ async def chromium() -> AsyncIterator[Chromium]:
         raise BrowserMissingError(
             "Playwright is not installed.", hint="pip install 'sprat[web]'"
         ) from error
-    executable = find_browser()
+    found = find_browser(kind)
     before = _children()
-    # Chromium's own folder, so that what a killed one leaves behind goes with it.
+    # The browser's own folder, so that what a killed one leaves behind goes with it.
     with tempfile.TemporaryDirectory(prefix="sprat-", ignore_cleanup_errors=True) as scratch:
         playwright = await async_playwright().start()
         try:
-            browser = await _launch(playwright, executable, scratch)
-            yield Chromium(browser, f"Chromium {browser.version}")
+            options = _options(kind, found, webgpu=webgpu)
+            handle = await _launch(getattr(playwright, kind), found, scratch, options)
+            yield Browser(handle, kind, f"{_TITLES[kind]} {handle.version}")
             with suppress(Exception):
-                await within(browser.close(), 10)
+                await within(handle.close(), 10)
         finally:
             with suppress(Exception):
                 await asyncio.wait_for(playwright.stop(), 10)
             _end(_children() - before)
 
 
-async def _launch(playwright: Any, executable: Path, scratch: str) -> Browser:
+def _options(kind: Kind, found: Found, *, webgpu: bool) -> dict[str, Any]:
+    if kind == "chromium":
+        return {"args": [*_FLAGS, *_sandbox(), *(_WEBGPU if webgpu else ())]}
+    if kind == "firefox" and not found.downloaded:
+        return {"channel": _INSTALLED_FIREFOX}
+    return {}
+
+
+async def _launch(engine: Any, found: Found, scratch: str, options: dict[str, Any]) -> Handle:
     try:
-        found: Browser = await within(
-            playwright.chromium.launch(
-                executable_path=executable,
-                args=[*_FLAGS, *_sandbox()],
+        handle: Handle = await within(
+            engine.launch(
+                executable_path=found.path,
                 env={**os.environ, "TMPDIR": scratch},
                 handle_sigint=False,
                 timeout=1000 * _MOMENT,
+                **options,
             )
         )
     except BrowserError:
@@ -128,10 +148,10 @@ async def _launch(playwright: Any, executable: Path, scratch: str) -> Browser:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise BrowserError(
             f"the browser does not start: {lines[0] if lines else type(error).__name__}",
-            where=str(executable),
+            where=str(found.path),
             hint="Start it by hand to see why, or name another in SPRAT_BROWSER.",
         ) from error
-    return found
+    return handle
 
 
 def _sandbox() -> tuple[str, ...]:
@@ -181,6 +201,11 @@ async def within(work: Awaitable[T], seconds: float = _MOMENT) -> T:
         if type(error).__name__ == "TimeoutError":
             raise BrowserError(
                 "the page gave no answer in time.", hint="It may be too large for the browser."
+            ) from error
+        if "unknown command" in text:
+            raise BrowserError(
+                f"Playwright asks for more than this browser has ({text.splitlines()[-1]}).",
+                hint="Take a newer browser, or an older Playwright.",
             ) from error
         if "crashed" in text or "has been closed" in text or "Connection closed" in text:
             raise BrowserError(
