@@ -83,7 +83,7 @@ check: $(STAMP) $(SITE)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pytest -n 2
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

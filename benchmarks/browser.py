@@ -49,7 +49,8 @@ from sprat.model.session import Feeds, open_session, run
 from sprat.progress import silent
 from sprat.quantization.configs import Dynamic, Float16, Static
 from sprat.quantization.quantize import quantize
-from sprat.workflow.prove import Plan, prove
+from sprat.workflow.plan import Plan
+from sprat.workflow.prove import prove
 from sprat.workflow.setting import open_setting
 
 RESULTS = Path(__file__).parent / "results"

@@ -17,6 +17,8 @@ FAULTS = (
     *("cut", "500", "404", "429", "wrong bytes", "truncated", "html", "drip", "wrong length"),
     "silence",
 )
+#: What can happen to a visitor meanwhile.
+EVENTS = ("", "tab closed", "out of quota", "service worker killed", "update in the middle")
 HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-embedder-policy": "require-corp",
@@ -32,6 +34,7 @@ class Misbehaving:
         files: Content by path.
         faults: What happens to the next answers for a path, in order; none left: all is well.
         down: Nothing is answered at all.
+        update: After so many answers the files are others: a new version is put in place.
         answered: Path and bytes of each answer.
         address: Where it serves.
     """
@@ -39,11 +42,14 @@ class Misbehaving:
     files: dict[str, bytes]
     faults: dict[str, list[str]] = field(default_factory=dict)
     down: bool = False
+    update: tuple[int, dict[str, bytes]] | None = None
     answered: list[tuple[str, int]] = field(default_factory=list)
     address: str = ""
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         path = "/index.html" if scope["path"] == "/" else scope["path"]
+        if self.update is not None and len(self.answered) >= self.update[0]:
+            self.files, self.update = self.update[1], None
         content = self.files.get(path)
         waiting = self.faults.get(path, [])
         fault = waiting.pop(0) if waiting else ""
@@ -106,12 +112,28 @@ def from_folder(folder: Path) -> dict[str, bytes]:
     }
 
 
-def schedule(seed: int, files: dict[str, bytes]) -> dict[str, list[str]]:
+@dataclass(frozen=True)
+class Schedule:
+    """What goes wrong in one visit.
+
+    Attributes:
+        faults: As the server's.
+        event: One of ``EVENTS``.
+        moment: When it happens: a share of the load, 0 to 1.
+    """
+
+    faults: dict[str, list[str]]
+    event: str
+    moment: float
+
+
+def schedule(seed: int, files: dict[str, bytes]) -> Schedule:
     """Choose faults for some of what a loader fetches, the same for the same seed."""
     chance = random.Random(seed)
     paths = [p for p in sorted(files) if "/assets/" in p or "/runtime/" in p] + ["/manifest.json"]
     ill = chance.sample(paths, chance.randint(1, min(6, len(paths))))
-    return {path: chance.choices(FAULTS, k=chance.randint(1, 6)) for path in ill}
+    faults = {path: chance.choices(FAULTS, k=chance.randint(1, 6)) for path in ill}
+    return Schedule(faults, EVENTS[seed % len(EVENTS)], chance.random())
 
 
 @contextmanager

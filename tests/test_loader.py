@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from onnx import numpy_helper
 from playwright.sync_api import BrowserContext, Page, sync_playwright
@@ -14,9 +15,9 @@ from playwright.sync_api import BrowserContext, Page, sync_playwright
 import sprat
 from sprat.browser.find import find_browser
 from sprat.delivery.bundle import Shape
+from sprat.model.wire import brotli_bytes
 from sprat.quantization.configs import Weights
 from sprat.workflow.bundle import bundle
-from sprat.workflow.setting import open_setting
 from tests.misbehaving import Misbehaving, from_folder, misbehaving, schedule
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "doodles"
@@ -29,6 +30,10 @@ PAGE = b"<!doctype html><title>t</title><script type=module src=./test.js></scri
 SCRIPT = b"""
 import { load } from "./loader.js";
 globalThis.load = load;
+globalThis.watched = async () => {
+  await navigator.serviceWorker.register("./sw.js");
+  await navigator.serviceWorker.ready;
+};
 globalThis.values = () => {
   const data = new Float32Array(64 * 64);
   for (let i = 0; i < data.length; i++) data[i] = Math.fround(Math.sin(i));
@@ -61,12 +66,35 @@ LIMIT = 60_000
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("loader")
-    setting = open_setting(MODEL, DATA, limit=32)
     preview = folder / "preview.onnx"
-    sprat.save(sprat.quantize(setting.model, Weights(), []), preview)
-    bundle(MODEL, folder / "site", preview=preview, data=DATA, shape=Shape(chunk=256 << 10))
-    found = from_folder(folder / "site")
-    return {**found, "/index.html": PAGE, "/test.js": SCRIPT}
+    sprat.save(sprat.quantize(sprat.load(MODEL), Weights(), []), preview)
+    return built(MODEL, preview, folder / "site")
+
+
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The next version: other weights in both models."""
+    folder = tmp_path_factory.mktemp("newer")
+    model, preview = folder / "model.onnx", folder / "preview.onnx"
+    sprat.save(retrained(), model)
+    sprat.save(sprat.quantize(retrained(), Weights(), []), preview)
+    return built(model, preview, folder / "site")
+
+
+def built(model: Path, preview: Path, out: Path) -> dict[str, bytes]:
+    shape = Shape(chunk=256 << 10, page=True)
+    bundle(model, out, preview=preview, data=DATA, shape=shape)
+    return {**from_folder(out), "/index.html": PAGE, "/test.js": SCRIPT}
+
+
+def retrained() -> onnx.ModelProto:
+    """The example with another last layer."""
+    model = sprat.load(MODEL)
+    head = next(n for n in reversed(model.graph.node) if n.op_type == "Gemm")
+    weight = next(t for t in model.graph.initializer if t.name == head.input[1])
+    values = 1.01 * numpy_helper.to_array(weight)
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +137,10 @@ def attempt(page: Page) -> dict[str, Any]:
 def right(browser: Any, server: Misbehaving) -> dict[str, Any]:
     """What a load gives when all is well: the preview's logit and the full model's."""
     server.faults = {}
+    return plain(browser, server)
+
+
+def plain(browser: Any, server: Misbehaving) -> dict[str, Any]:
     context = browser.new_context()
     found = attempt(opened(context, server))
     context.close()
@@ -118,26 +150,76 @@ def right(browser: Any, server: Misbehaving) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def versions(
+    browser: Any, right: dict[str, Any], newer: dict[str, bytes]
+) -> list[dict[str, float]]:
+    """The logits of each version, by role."""
+    with misbehaving(dict(newer)) as server:
+        after = plain(browser, server)
+    both = [
+        dict(zip(("preview", "full"), found["logits"], strict=True)) for found in (right, after)
+    ]
+    assert both[0]["full"] != both[1]["full"]
+    return both
+
+
 @pytest.mark.parametrize("seed", range(SCHEDULES), ids=lambda seed: f"seed{seed}")
 def test_a_schedule_of_faults_ends_right_or_with_a_code(
-    seed: int, context: BrowserContext, server: Misbehaving, right: dict[str, Any]
+    seed: int,
+    context: BrowserContext,
+    files: dict[str, bytes],
+    newer: dict[str, bytes],
+    versions: list[dict[str, float]],
 ) -> None:
-    page = opened(context, server)
-    server.faults = schedule(seed, server.files)
-    found = attempt(page)
-    server.faults = {}
-    expected = dict(zip(("preview", "full"), right["logits"], strict=True))
+    with misbehaving(dict(files)) as server:
+        plan = schedule(seed, server.files)
+        page = opened(context, server)
+        tools = context.new_cdp_session(page)
+        if plan.event == "service worker killed":
+            page.evaluate("() => watched()")
+            tools.send("ServiceWorker.enable")
+        server.faults = dict(plan.faults)
+        server.answered.clear()
+        quota = {"origin": server.address}
+        if plan.event == "out of quota":
+            size = int(plan.moment * sum(len(content) for content in files.values()))
+            tools.send("Storage.overrideQuotaForOrigin", {**quota, "quotaSize": size})
+        if plan.event == "update in the middle":
+            server.update = (int(plan.moment * 10), dict(newer))
+        page.evaluate("(retry) => { globalThis.done = attempt(retry); }", RETRY)
+        if plan.event == "service worker killed":
+            page.wait_for_timeout(500 * plan.moment)
+            tools.send("ServiceWorker.stopAllWorkers")
+        if plan.event == "tab closed":
+            page.wait_for_timeout(1000 * plan.moment)
+            page.close()
+        else:
+            sound(page.evaluate("() => done"), versions)
+        # The line is good again: other pages of the same visitor find their way, an update is
+        # there at the latest with the second.
+        server.faults = {}
+        last = versions[0]
+        if plan.event == "update in the middle":
+            server.files, server.update, last = dict(newer), None, versions[1]
+        if plan.event == "out of quota":
+            tools.send("Storage.overrideQuotaForOrigin", quota)
+        for i in range(2):
+            page = opened(context, server)
+            found = attempt(page)
+            assert found.get("end") == "full", found
+            sound(found, versions if i == 0 else [last])
+            page.wait_for_timeout(300)
+
+
+def sound(found: dict[str, Any], versions: list[dict[str, float]]) -> None:
+    """An error with a code and words, or the answers of one and the same version."""
     if "code" in found:
         assert found["code"] in CODES, found
         assert found["message"]
-    else:
-        logits = [expected[role] for role in found["roles"]]
-        assert found["logits"] == logits, found
-        assert found["end"] in {"full", *CODES}
-    # The line is good again: another page of the same visitor finds its way.
-    again = attempt(opened(context, server))
-    assert again.get("end") == "full", again
-    assert again["logits"][1] == expected["full"]
+        return
+    assert found["end"] in {"full", *CODES}
+    assert any(found["logits"] == [v[role] for role in found["roles"]] for v in versions), found
 
 
 def test_a_second_visit_asks_for_nothing_but_the_manifest(
@@ -176,12 +258,7 @@ def test_an_interrupted_load_goes_on_where_it_was(
 def test_an_update_costs_only_the_chunks_that_changed(
     context: BrowserContext, files: dict[str, bytes], tmp_path: Path
 ) -> None:
-    model = sprat.load(MODEL)
-    head = next(n for n in reversed(model.graph.node) if n.op_type == "Gemm")
-    weight = next(t for t in model.graph.initializer if t.name == head.input[1])
-    retrained = 1.01 * numpy_helper.to_array(weight)
-    weight.CopyFrom(numpy_helper.from_array(retrained, weight.name))
-    sprat.save(model, tmp_path / "new.onnx")
+    sprat.save(retrained(), tmp_path / "new.onnx")
     out = tmp_path / "site"
     bundle(tmp_path / "new.onnx", out, data=DATA, shape=Shape(chunk=256 << 10))
     old_out = tmp_path / "old"
@@ -410,9 +487,9 @@ def test_closing_ends_what_still_loads(context: BrowserContext, server: Misbehav
     assert len(page.workers) == 0
 
 
-def test_the_loader_and_its_worker_stay_small(files: dict[str, bytes]) -> None:
-    from sprat.model.wire import brotli_bytes
-
-    parts = {p: brotli_bytes(c) for p, c in files.items() if p.endswith(".js") and p != "/test.js"}
+def test_the_loader_and_its_worker_stay_small(tmp_path: Path) -> None:
+    bundle(MODEL, tmp_path / "site", data=DATA)
+    files = from_folder(tmp_path / "site")
+    parts = {p: brotli_bytes(c) for p, c in files.items() if p.endswith(".js")}
     print(f"loader, engine and worker: {sum(parts.values()):,} bytes br-11")
     assert sum(parts.values()) <= 8 * 1024

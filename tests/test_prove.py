@@ -35,7 +35,9 @@ from sprat.errors import BrowserError, BrowserMissingError, OptionError
 from sprat.model.wire import brotli_bytes
 from sprat.progress import Progress, silent
 from sprat.quantization.configs import Config, Dynamic, Float16, Static, Weights
-from sprat.workflow.prove import Plan, _gap, prove
+from sprat.workflow.measure import _gap
+from sprat.workflow.plan import Plan
+from sprat.workflow.prove import prove
 from sprat.workflow.setting import open_setting
 from sprat.workflow.verify import verify
 from tests.models import depthwise_cnn

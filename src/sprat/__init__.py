@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from sprat.workflow.bundle import bundle
     from sprat.workflow.compare import compare
     from sprat.workflow.optimize import Budget, optimize
-    from sprat.workflow.prove import Plan, prove
+    from sprat.workflow.plan import Plan
+    from sprat.workflow.prove import prove
     from sprat.workflow.tryout import tryout
     from sprat.workflow.verify import verify
 

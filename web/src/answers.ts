@@ -1,6 +1,6 @@
 /** What a model's output means: the same reading as `sprat.evaluate.reading` in Python. */
 
-import type { Tensors } from "./tensors";
+import type { Tensors } from "./tensors.js";
 
 export interface Reading {
   output: string;

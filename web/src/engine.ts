@@ -1,9 +1,9 @@
 /** The page's side of the worker: one model, its calls in order. */
 
-import { WORKER_LOST } from "./lost";
-import type { Preprocess } from "./preprocess";
-import type { Calls, Opened, Reply, Request, Runtime } from "./protocol";
-import type { Tensors } from "./tensors";
+import { WORKER_LOST } from "./lost.js";
+import type { Preprocess } from "./preprocess.js";
+import type { Calls, Opened, Reply, Request, Runtime } from "./protocol.js";
+import type { Tensors } from "./tensors.js";
 
 interface Waiting {
   resolve: (value: unknown) => void;

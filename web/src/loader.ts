@@ -3,19 +3,19 @@
  * between two calls.
  */
 
-import { type Answer, answer } from "./answers";
-import { Engine } from "./engine";
-import { asFailure, SpratError } from "./failure";
-import { WORKER_LOST } from "./lost";
-import { allFiles, type Manifest, type Model, parseManifest, type Role } from "./manifest";
-import type { Runtime } from "./protocol";
-import { type Fetching, openCache, persistently, RETRY, type Retry, Store } from "./store";
-import type { Tensors } from "./tensors";
+import { type Answer, answer } from "./answers.js";
+import { Engine } from "./engine.js";
+import { asFailure, SpratError } from "./failure.js";
+import { WORKER_LOST } from "./lost.js";
+import { allFiles, type Manifest, type Model, parseManifest, type Role } from "./manifest.js";
+import type { Runtime } from "./protocol.js";
+import { type Fetching, openCache, persistently, RETRY, type Retry, Store } from "./store.js";
+import type { Tensors } from "./tensors.js";
 
-export type { Answer } from "./answers";
-export { type Code, SpratError } from "./failure";
-export type { Manifest, Role } from "./manifest";
-export type { Tensors } from "./tensors";
+export type { Answer } from "./answers.js";
+export { type Code, SpratError } from "./failure.js";
+export type { Manifest, Role } from "./manifest.js";
+export type { Tensors } from "./tensors.js";
 
 /** Attempts to start a worker whose script got lost. */
 const WORKERS = 3;

@@ -1,7 +1,7 @@
 /** The list that `sprat bundle` writes: what to load, in which order, and what it must hash to. */
 
-import type { Reading } from "./answers";
-import type { Preprocess } from "./preprocess";
+import type { Reading } from "./answers.js";
+import type { Preprocess } from "./preprocess.js";
 
 export interface File {
   /** Address relative to the manifest; it holds the hash, so its content never changes. */

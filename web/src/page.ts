@@ -1,14 +1,19 @@
 /** The page that `sprat bundle --page` writes: draw, and the model answers while the rest loads. */
 
-import { type Loaded, load, type Result, SpratError } from "./loader";
-import { Pad } from "./pad";
-import { remember, remembered } from "./remember";
-import { type Key, type Language, word } from "./words";
+import { type Loaded, load, type Result, SpratError } from "./loader.js";
+import { Pad } from "./pad.js";
+import { remember, remembered } from "./remember.js";
+import { type Key, type Language, word } from "./words.js";
 
 const CHOSEN = "sprat-language";
 
 function part<T extends HTMLElement = HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
+}
+
+/** Only now: until the full model is there, the line is the model's. */
+function keepOffline(): void {
+  navigator.serviceWorker?.register("./sw.js").catch(() => {});
 }
 
 class Page {
@@ -44,10 +49,12 @@ class Page {
     );
     this.#listen();
     this.#show();
+    document.body.dataset.listens = "";
   }
 
   #now(model: Loaded): void {
     document.body.dataset.role = model.role;
+    if (model.role === "full") keepOffline();
     part("progress").hidden = model.role === "full";
     this.#say(model.role === "full" ? "ready" : "preview");
   }
@@ -141,7 +148,3 @@ class Page {
 }
 
 new Page();
-if ("serviceWorker" in navigator) {
-  // After the first answer's bytes: the line is the model's until then.
-  addEventListener("load", () => navigator.serviceWorker.register("./sw.js").catch(() => {}));
-}

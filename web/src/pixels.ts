@@ -1,6 +1,6 @@
 /** Decode an image as the page sees it. */
 
-import type { Pixels } from "./resample";
+import type { Pixels } from "./resample.js";
 
 /** As many as Sprat reads in Python; a small file can unpack to gigabytes. */
 const MAX_PIXELS = 64_000_000;

@@ -1,7 +1,7 @@
 /** From pixels to a model's input: the same arithmetic as `sprat.data.preprocess` in Python. */
 
-import { type Interpolation, type Pixels, resize } from "./resample";
-import type { Tensor } from "./tensors";
+import { type Interpolation, type Pixels, resize } from "./resample.js";
+import type { Tensor } from "./tensors.js";
 
 /** How an image becomes the input; as Sprat writes it into `run.json`. */
 export interface Preprocess {

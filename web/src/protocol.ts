@@ -1,7 +1,7 @@
 /** What the page and its worker say to each other. */
 
-import type { Preprocess } from "./preprocess";
-import type { Tensors } from "./tensors";
+import type { Preprocess } from "./preprocess.js";
+import type { Tensors } from "./tensors.js";
 
 /** Where the runtime's two scripts lie; its wasm comes as bytes. */
 export interface Runtime {

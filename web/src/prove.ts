@@ -1,9 +1,9 @@
 /** The page that `sprat prove` drives: it does what it is told and measures. */
 
-import { Engine, fetchBytes } from "./engine";
-import type { Preprocess } from "./preprocess";
-import type { Opened, Runtime } from "./protocol";
-import { decode, encode, type Tensors } from "./tensors";
+import { Engine, fetchBytes } from "./engine.js";
+import type { Preprocess } from "./preprocess.js";
+import type { Opened, Runtime } from "./protocol.js";
+import { decode, encode, type Tensors } from "./tensors.js";
 
 interface Opening {
   runtime: Runtime;

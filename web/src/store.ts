@@ -3,8 +3,8 @@
  * kept.
  */
 
-import { SpratError } from "./failure";
-import type { File } from "./manifest";
+import { SpratError } from "./failure.js";
+import type { File } from "./manifest.js";
 
 /** How stubborn the loader is. */
 export interface Retry {

@@ -1,12 +1,12 @@
 /** A page for a person: draw or drop an image, and see what both models say. */
 
-import { type Answer, answer, type Reading } from "./answers";
-import { Engine } from "./engine";
-import { Pad } from "./pad";
-import type { Preprocess } from "./preprocess";
-import type { Runtime } from "./protocol";
-import { remember, remembered } from "./remember";
-import { type Key, type Language, word } from "./words";
+import { type Answer, answer, type Reading } from "./answers.js";
+import { Engine } from "./engine.js";
+import { Pad } from "./pad.js";
+import type { Preprocess } from "./preprocess.js";
+import type { Runtime } from "./protocol.js";
+import { remember, remembered } from "./remember.js";
+import { type Key, type Language, word } from "./words.js";
 
 type Name = "original" | "small";
 

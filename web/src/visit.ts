@@ -3,10 +3,10 @@
  * answers one sample as soon as it can.
  */
 
-import { Engine, fetchBytes } from "./engine";
-import type { Preprocess } from "./preprocess";
-import type { Runtime } from "./protocol";
-import { decode } from "./tensors";
+import { Engine, fetchBytes } from "./engine.js";
+import type { Preprocess } from "./preprocess.js";
+import type { Runtime } from "./protocol.js";
+import { decode } from "./tensors.js";
 
 interface Case {
   title: string;

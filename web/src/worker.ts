@@ -1,12 +1,12 @@
 /** Inference, away from the page's own thread. */
 
 import type * as Ort from "onnxruntime-web";
-import { heapBytes } from "./heap";
-import { WORKER_LOST } from "./lost";
-import { decodeImage } from "./pixels";
-import { toTensor } from "./preprocess";
-import type { Calls, Reply, Request } from "./protocol";
-import type { Tensors } from "./tensors";
+import { heapBytes } from "./heap.js";
+import { WORKER_LOST } from "./lost.js";
+import { decodeImage } from "./pixels.js";
+import { toTensor } from "./preprocess.js";
+import type { Calls, Reply, Request } from "./protocol.js";
+import type { Tensors } from "./tensors.js";
 
 type Library = typeof Ort;
 
@@ -43,8 +43,8 @@ const calls: Calls = {
   async warm(runtime) {
     try {
       const [library] = await Promise.all([
-        import(/* @vite-ignore */ runtime.module),
-        import(/* @vite-ignore */ runtime.glue),
+        import(/* @vite-ignore */ /* webpackIgnore: true */ runtime.module),
+        import(/* @vite-ignore */ /* webpackIgnore: true */ runtime.glue),
       ]);
       ort = library as Library;
     } catch (error) {

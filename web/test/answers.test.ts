@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { answer, type Reading } from "../src/answers";
-import type { Tensors } from "../src/tensors";
+import { answer, type Reading } from "../src/answers.js";
+import type { Tensors } from "../src/tensors.js";
 
 const logit: Reading = { output: "y", kind: "logit", probability: false, threshold: 0, order: [] };
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { type Preprocess, toTensor } from "../src/preprocess";
-import { type Interpolation, type Pixels, resize } from "../src/resample";
+import { type Preprocess, toTensor } from "../src/preprocess.js";
+import { type Interpolation, type Pixels, resize } from "../src/resample.js";
 
 const FILTERS: Interpolation[] = ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"];
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { decode, encode, type Tensors } from "../src/tensors";
+import { decode, encode, type Tensors } from "../src/tensors.js";
 
 test("what is written is read back", () => {
   const tensors: Tensors = {

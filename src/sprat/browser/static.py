@@ -22,7 +22,12 @@ _BLOCK = 16 << 10
 
 
 def serving_folder(
-    folder: Path, headers: dict[str, str], *, port: int = 0, mbps: float | None = None
+    folder: Path,
+    headers: dict[str, str],
+    *,
+    port: int = 0,
+    mbps: float | None = None,
+    sent: Callable[[int], object] | None = None,
 ) -> AbstractContextManager[str]:
     """Serve a folder on the loopback interface while inside; gives the address.
 
@@ -31,6 +36,7 @@ def serving_folder(
         headers: Of every answer.
         port: 0 takes any free one.
         mbps: Slow all answers together down to so many 10^6 bits a second.
+        sent: Told the bytes of each file that is sent.
     """
     line = _Line(mbps) if mbps is not None else None
     root = folder.resolve()
@@ -56,6 +62,8 @@ def serving_folder(
         if encoding:
             told["content-encoding"] = encoding
         content = path.read_bytes()
+        if sent is not None:
+            sent(len(content))
         kind = content_type(plain)
         if line is None:
             return Response(content, 200, told, media_type=kind)

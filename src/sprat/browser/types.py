@@ -79,6 +79,31 @@ class Visit:
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """Visits to the page of a bundle over one network.
+
+    Attributes:
+        mbps: Throughput in 10^6 bits a second.
+        latency: Milliseconds that each request waits.
+        visit: ``first``, with an empty cache, or ``second``.
+        bytes: All that was sent, median.
+        seconds: Time to the first answer from the start of the navigation, median.
+        spread: Least and most of them.
+        full: Time to the full model's answer, median.
+        visits: How many were measured.
+    """
+
+    mbps: float
+    latency: float
+    visit: str
+    bytes: int
+    seconds: float
+    spread: Interval
+    full: float
+    visits: int
+
+
+@dataclass(frozen=True)
 class Frame:
     """A picture of the page during a visit.
 
@@ -149,6 +174,7 @@ class Proof:
         heap: Peak bytes of the WebAssembly heap; None where the model does not load.
         original_heap: The same of the original.
         visits: By network.
+        deliveries: Visits to the bundle's page, by network.
         frames: Pictures of the load at one network, before and after.
         operators: Each kind of node of the model.
         notes: What could not be measured, and why.
@@ -167,6 +193,7 @@ class Proof:
     heap: int | None = None
     original_heap: int | None = None
     visits: tuple[Visit, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
     frames: tuple[Frame, ...] = ()
     operators: tuple[OperatorCheck, ...] = ()
     notes: tuple[str, ...] = ()

@@ -68,13 +68,17 @@ class Manifest(_Part):
     classes: tuple[str, ...] = ()
 
 
+def read_manifest(folder: Path) -> Manifest | None:
+    """Return a bundle's manifest; None where the folder is no bundle."""
+    try:
+        return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
 def is_bundle(folder: Path) -> bool:
     """Say whether a folder is a bundle: its ``manifest.json`` is one of ours."""
-    try:
-        Manifest.model_validate_json((folder / "manifest.json").read_bytes())
-    except (OSError, ValidationError):
-        return False
-    return True
+    return read_manifest(folder) is not None
 
 
 def manifest_text(manifest: Manifest) -> str:

@@ -196,6 +196,17 @@ TEXTS: dict[str, Text] = {
         "自导航开始计时，含运行时与网页；限速线路先以已知传输核对。原模型按多数主机的做法不压缩传输。"
         "短横表示因理论用时过长而未测。",
     ),
+    "deliveries": Text("The bundle's page", "交付的网页"),
+    "delivery_visit": Text("visit", "访问"),
+    "delivery_first": Text("first, empty cache", "首次（空缓存）"),
+    "delivery_second": Text("second", "再次"),
+    "delivery_seconds": Text("first answer", "首个答案"),
+    "delivery_full": Text("full model's answer", "完整模型的答案"),
+    "deliveries_note": Text(
+        "Times count from the start of the navigation; the visitor gives an image as soon as the "
+        "page listens. Bytes are all that the server sent, the page kept for offline use included.",
+        "自导航开始计时；页面一可用，访客即给出图片。字节为服务器发送的全部，含供离线使用的页面。",
+    ),
     "film": Text("The load at {mbps} Mbps:", "{mbps} Mbps 下的加载过程："),
     # candidates
     "candidates": Text("Every candidate", "全部候选"),

@@ -11,7 +11,7 @@ from sprat.data.options import DataOptions
 from sprat.delivery.bundle import Contents, Shape, make_bundle
 from sprat.delivery.manifest import Manifest, Role, is_bundle
 from sprat.delivery.pieces import stem_of
-from sprat.errors import OptionError, OutputError
+from sprat.errors import NoGainError, OptionError, OutputError
 from sprat.evaluate.reading import guess_reading
 from sprat.files import sha256_file
 from sprat.graph import proof
@@ -21,6 +21,7 @@ from sprat.progress import Progress, silent
 from sprat.record.run import load_run
 from sprat.record.schema import ReadingRecord, Run
 from sprat.workflow.setting import open_setting, reading_record
+from sprat.workflow.step import smallest_preview
 
 #: A preview must be this much smaller to be worth a download of its own.
 _WORTH = 0.7
@@ -32,6 +33,7 @@ def bundle(
     out: Path,
     *,
     preview: Path | None = None,
+    preview_bytes: int | None = None,
     data: str | Path | None = None,
     options: DataOptions | None = None,
     shape: Shape | None = None,
@@ -45,6 +47,7 @@ def bundle(
             its ``run.json`` knows of preprocessing and classes are taken in.
         out: The folder to make; one that is a bundle already is replaced as a whole.
         preview: A small model that answers first.
+        preview_bytes: Make one, under so many br-11 bytes, from the model's own float weights.
         data: Samples that tell preprocessing, classes and how the output is read, where there is
             no ``run.json``.
         options: Preprocessing and output options.
@@ -67,10 +70,12 @@ def bundle(
     run = _own_record(path)
     known = _known(path, run) if data is None else _from_data(path, data, options, progress)
     models: list[tuple[Role, bytes]] = [("full", full)]
-    first = preview or _own_preview(path, run)
-    if first is not None:
-        small = load(first).SerializeToString(deterministic=True)
-        if preview is not None or brotli_bytes(small) < _WORTH * brotli_bytes(full):
+    small = _preview(path, run, preview)
+    if preview_bytes is not None:
+        small = _made_preview(path, preview, preview_bytes, data, options, progress)
+    if small is not None:
+        given = preview is not None or preview_bytes is not None
+        if given or brotli_bytes(small) < _WORTH * brotli_bytes(full):
             models.insert(0, ("preview", small))
     contents = Contents(
         stem_of(name or (path.parent.name if path.name == "model.onnx" else path.name)),
@@ -103,6 +108,36 @@ def _own_record(path: Path) -> Run | None:
         return None
     run = load_run(record)
     return run if sha256_file(path) in {output.sha256 for output in run.outputs} else None
+
+
+def _preview(path: Path, run: Run | None, given: Path | None) -> bytes | None:
+    first = given or _own_preview(path, run)
+    return None if first is None else load(first).SerializeToString(deterministic=True)
+
+
+def _made_preview(
+    path: Path,
+    given: Path | None,
+    limit: int,
+    data: str | Path | None,
+    options: DataOptions | None,
+    progress: Progress,
+) -> bytes:
+    if given is not None:
+        raise OptionError("give a preview or its bytes, not both.", where="--preview-bytes")
+    if limit <= 0:
+        raise OptionError(f"must be above 0 bytes, got {limit}.", where="--preview-bytes")
+    if data is None:
+        raise OptionError("needs real samples.", where="--preview-bytes", hint="Give --data.")
+    try:
+        made = smallest_preview(path, data, limit, options=options, progress=progress)
+    except NoGainError as error:
+        raise OptionError(
+            f"no preview can be made of {path.name}: its weights are no longer float.",
+            where="--preview-bytes",
+            hint="Make it with the model: 'sprat optimize --preview BYTES', or give --preview.",
+        ) from error
+    return made.SerializeToString(deterministic=True)
 
 
 def _own_preview(path: Path, run: Run | None) -> Path | None:

@@ -3,93 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import brotli
-import numpy as np
-import onnx
-from numpy.typing import NDArray
-
-from sprat.browser.drive import Driver, packed, refusal
-from sprat.browser.find import Kind
-from sprat.browser.host import Host, serving, with_site
-from sprat.browser.launch import Browser, launched
-from sprat.browser.runtime import Provider, Runtime, choose
-from sprat.browser.single import single_nodes
-from sprat.browser.types import Frame, Loading, Proof, Seen, Timing, Visit
-from sprat.browser.visit import Subject, add_visit, calibrated, line, visit, visits
+from sprat.browser.runtime import choose
+from sprat.browser.types import Proof
 from sprat.data.options import DataOptions
-from sprat.errors import ModelError, ModelNotFoundError, OptionError
-from sprat.evaluate.evaluate import Reference
-from sprat.evaluate.reading import answers, same
+from sprat.errors import ModelError, ModelNotFoundError
 from sprat.files import sha256_file, write_atomic
 from sprat.model.load import load, model_file
-from sprat.model.session import Feeds, Outputs
 from sprat.progress import Progress, silent
 from sprat.record.history import append
 from sprat.record.run import dump_run, load_run
 from sprat.record.schema import LogEntry
 from sprat.report.render import render
 from sprat.workflow.ground import Ground, on_data, on_noise
+from sprat.workflow.measure import measure, refused
+from sprat.workflow.plan import Plan
 from sprat.workflow.setting import Split
-
-SAMPLES = 256
-NETWORKS = (50.0, 10.0, 1.0)
-#: The network of the pictures.
-_FILM_MBPS = 10.0
-#: Models above this are compressed at a level that does not take minutes.
-_BEST_BROTLI = 8 << 20
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is measured.
-
-    Attributes:
-        samples: At most so many samples.
-        networks: Mbps of the visits; none are made where it is empty.
-        threads: Numbers of threads that are timed.
-        longest: Seconds; visits that theory puts beyond are not made but foretold.
-        browser: Which browser; only Chromium's network can be throttled, so that others make no
-            visits.
-        runtime: ``dist`` of an ``onnxruntime-web`` package; None takes the one in this package.
-        provider: What computes; ``webgpu`` is looked at for right answers only, not timed.
-    """
-
-    samples: int = SAMPLES
-    networks: tuple[float, ...] = NETWORKS
-    threads: tuple[int, ...] = (1, 2)
-    longest: float = 90.0
-    browser: Kind = "chromium"
-    runtime: Path | None = None
-    provider: Provider = "wasm"
-
-    def usual(self) -> bool:
-        """Whether this is the proof that a record keeps."""
-        return (self.browser, self.runtime, self.provider) == ("chromium", None, "wasm")
-
-    def check(self) -> None:
-        """Refuse values that make no sense.
-
-        Raises:
-            OptionError: A value is out of its range.
-        """
-        if self.samples < 1:
-            raise OptionError(f"is {self.samples}, must be at least 1.", where="--samples")
-        for mbps in self.networks:
-            if not 0.05 <= mbps <= 10_000:
-                raise OptionError(
-                    f"must be Mbps from 0.05 to 10000, got {mbps:g}.", where="--networks"
-                )
-        if self.provider == "webgpu" and self.browser != "chromium":
-            raise OptionError("needs --browser chromium.", where="--webgpu")
+from sprat.workflow.site import check_site
 
 
 def prove(
@@ -134,12 +67,14 @@ def prove(
     except ModelNotFoundError:
         raise
     except ModelError as error:
-        return asyncio.run(_refused(path.read_bytes(), str(error), wanted, runtime, progress))
+        return asyncio.run(refused(path.read_bytes(), str(error), wanted, runtime, progress))
     if data is None:
         ground = on_noise(path, model, reference)
     else:
         ground = on_data(path, model, reference, data, options, wanted.samples, split, progress)
-    proof = asyncio.run(_proof(ground, wanted, runtime, progress))
+    if wanted.site is not None:
+        check_site(wanted.site, ground)
+    proof = asyncio.run(measure(ground, wanted, runtime, progress))
     if record and data is not None and (path.parent / "run.json").is_file():
         _record(path, proof, ground, usual=wanted.usual())
     return proof
@@ -171,6 +106,7 @@ def _completed(proof: Proof, before: Proof | None) -> Proof:
     return replace(
         proof,
         visits=proof.visits or before.visits,
+        deliveries=proof.deliveries or before.deliveries,
         frames=proof.frames or before.frames,
         timings=proof.timings or before.timings,
         original_heap=proof.original_heap or before.original_heap,
@@ -191,241 +127,3 @@ def in_words(proof: Proof) -> str:
         if v.subject == "model" and v.seconds is not None
     ]
     return ", ".join(said)
-
-
-async def _refused(
-    content: bytes, native: str, plan: Plan, runtime: Runtime, progress: Progress
-) -> Proof:
-    """Ask the browser for its own verdict on a file that native ONNX Runtime cannot take."""
-    host = with_site(Host())
-    runtime.serve(host)
-    host.add("/models/model.onnx", content)
-    with serving(host):
-        async with _browser(plan) as browser, browser.page() as page:
-            driver = Driver(browser, page, host, runtime, progress)
-            isolated = await driver.start()
-            loading = await driver.open("model")
-            if loading.loads:  # what this runtime lets pass is no less wrong
-                loading = refusal(native)
-            notes = (f"before the browser: {native}",)
-            return Proof(browser.name, runtime.name, isolated, loading, notes=notes)
-
-
-def _browser(plan: Plan) -> AbstractAsyncContextManager[Browser]:
-    return launched(plan.browser, webgpu=plan.provider == "webgpu")
-
-
-@dataclass
-class _Found:
-    """What was measured so far."""
-
-    isolated: bool = False
-    loading: Loading = field(default_factory=lambda: Loading(False))
-    original: Loading | None = None
-    answers: list[Outputs] = field(default_factory=list)
-    looked: tuple[list[Outputs], list[Outputs]] | None = None
-    timings: list[Timing] = field(default_factory=list)
-    heap: int | None = None
-    original_heap: int | None = None
-    visits: list[Visit] = field(default_factory=list)
-    frames: list[Frame] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-async def _proof(ground: Ground, plan: Plan, runtime: Runtime, progress: Progress) -> Proof:
-    host = _host(ground, runtime, progress)
-    found = _Found(notes=list(ground.notes))
-    with serving(host):
-        async with _browser(plan) as browser:
-            async with browser.page() as page:
-                driver = Driver(browser, page, host, runtime, progress)
-                found.isolated = await driver.start()
-                await _load_and_answer(driver, ground, found)
-                operators = await driver.operators(single_nodes(ground.model))
-                if found.loading.loads and plan.provider == "wasm":
-                    await _time(driver, ground, plan, found)
-                elif plan.provider == "webgpu":
-                    found.notes.append(_only_right(await driver.adapter()))
-            if found.loading.loads and plan.provider == "wasm" and plan.networks:
-                await _visit(browser, driver, ground, plan, found)
-            return _joined(ground, found, browser.name, runtime, operators)
-
-
-def _only_right(adapter: str) -> str:
-    on = f"WebGPU computes on {adapter}" if adapter else "the page has no WebGPU adapter"
-    return f"{on}; answers are compared, and nothing is timed"
-
-
-def _host(ground: Ground, runtime: Runtime, progress: Progress) -> Host:
-    """Serve the pages, both models and the samples."""
-    host = with_site(Host(accepts=("/answers/", "/prepared/", "/seen/")))
-    progress("compressing for the page", 0, 1)
-    runtime.serve(host)
-    content = ground.model.SerializeToString(deterministic=True)
-    quality = 11 if len(content) <= _BEST_BROTLI else 9
-    host.add("/models/model.onnx", brotli.compress(content, quality=quality, lgwin=22), "br")
-    if ground.original is not None:
-        host.add("/models/original.onnx", ground.original.SerializeToString(deterministic=True))
-    progress("compressing for the page", 1, 1)
-    for i, make in enumerate(ground.feeds):
-        host.add(f"/samples/{i}.safetensors", partial(_packed, make))
-    for i, path in enumerate(ground.images):
-        host.add(f"/images/{i}", path.read_bytes)
-    return host
-
-
-def _packed(make: Callable[[], Feeds]) -> bytes:
-    return packed(make())
-
-
-async def _load_and_answer(driver: Driver, ground: Ground, found: _Found) -> None:
-    found.loading = await driver.open("model")
-    if found.loading.loads:
-        found.loading = await driver.runs("model", found.loading)
-    if not found.loading.loads:
-        await driver.close("model")
-        return
-    count = len(ground.feeds)
-    found.answers = await driver.answers("model", count, "answering in the browser")
-    if ground.preprocess is not None:
-        found.looked = await driver.looks(
-            "model", ground.preprocess, count, "preprocessing in the browser"
-        )
-    found.heap = await driver.heap("model")
-    await driver.close("model")
-
-
-async def _time(driver: Driver, ground: Ground, plan: Plan, found: _Found) -> None:
-    for threads in plan.threads:
-        if threads > 1 and (not found.isolated or (os.cpu_count() or 1) < threads):
-            found.notes.append(
-                f"{threads} threads were not timed: the page is not isolated, or the machine has "
-                "fewer cores"
-            )
-            continue
-        loaded = await driver.open("model", threads)
-        if not loaded.loads:
-            found.notes.append(f"with {threads} threads it does not load: {loaded.cause}")
-            continue
-        first = await driver.first("model")
-        names = ["model"]
-        if ground.original is not None:
-            loading = await driver.open("original", threads)
-            found.original = found.original or loading
-            if loading.loads:
-                await driver.first("original")
-                names.append("original")
-        found.timings.append(await driver.timings(names, threads, first))
-        if threads == 1 and len(names) > 1:
-            found.original_heap = await driver.heap("original")
-        for name in names:
-            await driver.close(name)
-
-
-async def _visit(
-    browser: Browser, driver: Driver, ground: Ground, plan: Plan, found: _Found
-) -> None:
-    if browser.kind != "chromium":
-        found.notes.append("no visits: only Chromium's network can be throttled")
-        return
-    host, progress = driver.host, driver.progress
-    networks = [await calibrated(browser, host, line(mbps)) for mbps in plan.networks]
-    subjects = [_subject("model", driver.runtime, ground, ground.model)]
-    if ground.original is not None and found.original is not None and found.original.loads:
-        subjects.append(_subject("original", driver.runtime, ground, ground.original))
-    for i, subject in enumerate(subjects):
-        add_visit(host, subject)
-        progress("visiting over slow networks", i, len(subjects))
-        found.visits += await visits(browser, host, subject, networks, longest=plan.longest)
-        for film in found.visits:
-            measured = film.subject == subject.name and film.seconds is not None
-            if measured and film.mbps == _FILM_MBPS:
-                limit = 3 * film.predicted + 60
-                network = next(n for n in networks if n.mbps == _FILM_MBPS)
-                once = await visit(browser, host, subject, network, limit=limit, frames=True)
-                found.frames += once.frames
-    progress("visiting over slow networks", len(subjects), len(subjects))
-
-
-def _subject(name: str, runtime: Runtime, ground: Ground, model: onnx.ModelProto) -> Subject:
-    image = ground.preprocess is not None
-    return Subject(
-        name,
-        ground.title if name == "model" else "the original",
-        runtime.addresses(),
-        f"/models/{name}.onnx",
-        "/images/0" if image else "/samples/0.safetensors",
-        ground.preprocess,
-        runtime.bytes + model.ByteSize(),
-    )
-
-
-def _joined(
-    ground: Ground, found: _Found, browser: str, runtime: Runtime, operators: Sequence[Any]
-) -> Proof:
-    proof = Proof(
-        browser,
-        runtime.name,
-        found.isolated,
-        found.loading,
-        original=found.original,
-        timings=tuple(found.timings),
-        heap=found.heap,
-        original_heap=found.original_heap,
-        visits=tuple(found.visits),
-        frames=tuple(found.frames),
-        operators=tuple(operators),
-        notes=tuple(found.notes),
-    )
-    if not found.answers:
-        return proof
-    if ground.own is None:
-        return replace(proof, difference=_difference(ground.noise, found.answers))
-    answered = _joined_rows(found.answers)
-    return replace(
-        proof,
-        against_native=ground.own.compare(answered),
-        against_original=ground.reference.compare(answered) if ground.reference else None,
-        seen=_seen(ground, ground.own, found, answered),
-    )
-
-
-def _joined_rows(parts: Sequence[Outputs]) -> Outputs:
-    """Put the first row of each run together: the others repeat the same sample."""
-    return {name: np.concatenate([part[name][:1] for part in parts]) for name in parts[0]}
-
-
-def _difference(native: Sequence[Outputs], web: Sequence[Outputs]) -> float:
-    """Return the largest absolute difference of any output; infinite where a shape differs."""
-    largest = 0.0
-    for ours, theirs in zip(native, web, strict=True):
-        for name, values in ours.items():
-            got = theirs[name]
-            if got.shape != values.shape:
-                return float("inf")
-            largest = max(largest, _gap(values.astype(np.float64), got.astype(np.float64)))
-    return largest
-
-
-def _gap(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
-    """Return the largest absolute difference; infinite where only one of them is no number."""
-    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
-    gap = float(np.where(same, 0.0, np.abs(ours - theirs)).max(initial=0.0))
-    return float("inf") if np.isnan(gap) else gap
-
-
-def _seen(ground: Ground, own: Reference, found: _Found, answered: Outputs) -> Seen | None:
-    """Compare the page's inputs with Pillow's, and the answers that the model gives on both."""
-    if found.looked is None or ground.preprocess is None:
-        return None
-    name = ground.preprocess["input"]
-    prepared, outputs = found.looked
-    exact, largest = 0, 0.0
-    for make, theirs in zip(ground.feeds, prepared, strict=True):
-        off = _gap(make()[name].astype(np.float64), theirs[name].astype(np.float64))
-        exact += off == 0.0
-        largest = max(largest, off)
-    reading = own.reading
-    looked = _joined_rows(outputs)
-    equal = same(answers(answered, reading), answers(looked, reading), reading)
-    return Seen(len(prepared), exact / len(prepared), largest, int(np.sum(equal < 0.5)))

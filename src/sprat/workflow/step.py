@@ -156,6 +156,34 @@ def quantize_file(
     return found
 
 
+def smallest_preview(
+    model: Path,
+    data: str | Path,
+    max_bytes: int,
+    *,
+    options: DataOptions | None = None,
+    progress: Progress = silent,
+) -> onnx.ModelProto:
+    """Return the best point on a model's rate-distortion curve under so many bytes.
+
+    Args:
+        model: The float model's file.
+        data: Samples for calibration and comparison.
+        max_bytes: br-11 bytes.
+        options: Preprocessing and output options.
+        progress: Told how far the work is.
+
+    Returns:
+        The quantized model.
+
+    Raises:
+        NoGainError: The model has no float weights that could be quantized so.
+        InputError: The model, the data or an option is wrong, or no point fits.
+    """
+    setting = open_setting(model, data, options, progress=progress)
+    return _on_curve(setting, setting.calibration(), Target(max_bytes=max_bytes), progress)
+
+
 def _config(method: str, calibration: Calibration, exclude: tuple[str, ...]) -> Config:
     if method not in METHODS:
         raise OptionError(f"must be one of {', '.join(METHODS)}, got {method!r}.", where="--method")

@@ -12,7 +12,8 @@ from sprat.model.load import model_file
 from sprat.model.wire import NETWORKS_MBPS, RUNTIME_BROTLI_BYTES, download_seconds
 from sprat.progress import Progress, silent
 from sprat.workflow.compare import Comparison, compare
-from sprat.workflow.prove import SAMPLES, Plan, prove
+from sprat.workflow.plan import SAMPLES, Plan
+from sprat.workflow.prove import prove
 from sprat.workflow.setting import Split
 
 

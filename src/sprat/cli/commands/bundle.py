@@ -23,6 +23,10 @@ def command(
     preview: Annotated[
         Path | None, typer.Option("--preview", help="A small model that answers first.")
     ] = None,
+    preview_bytes: Annotated[
+        int | None,
+        typer.Option("--preview-bytes", help="Make a preview of at most so many br-11 bytes."),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option("--data", help="Samples, where the folder has no run.json of optimize."),
@@ -56,6 +60,7 @@ def command(
       sprat bundle small --out site --page
       sprat bundle small --out site --page --host nginx
       sprat bundle model.onnx --preview tiny.onnx --data photos --out site --host netlify
+      sprat bundle model.onnx --preview-bytes 150000 --data photos --out site
     """
     from sprat.delivery.bundle import Shape
     from sprat.delivery.hosts import HOSTS
@@ -67,7 +72,14 @@ def command(
     shape = Shape(_bytes(chunk), chosen, page, threads, prefix.rstrip("/"))
     with bar(quiet=json) as progress:
         made = bundle(
-            model, out, preview=preview, data=data, options=options, shape=shape, progress=progress
+            model,
+            out,
+            preview=preview,
+            preview_bytes=preview_bytes,
+            data=data,
+            options=options,
+            shape=shape,
+            progress=progress,
         )
     if json:
         as_json(made)

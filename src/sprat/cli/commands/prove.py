@@ -11,7 +11,7 @@ from sprat.cli.options import JsonOption, numbers, with_data_options
 from sprat.cli.screen import as_json, bar, megabytes, note, say, table
 
 if TYPE_CHECKING:
-    from sprat.browser.types import Proof, Timing, Visit
+    from sprat.browser.types import Delivery, Proof, Timing, Visit
     from sprat.evaluate.types import Evaluation
 
 
@@ -44,6 +44,10 @@ def command(
     webgpu: Annotated[
         bool, typer.Option("--webgpu", help="Compare answers on WebGPU; needs --runtime.")
     ] = False,
+    site: Annotated[
+        Path | None,
+        typer.Option("--site", help="A bundle of it with --page: visit that too, twice."),
+    ] = None,
     json: JsonOption = False,
     options: Any = None,
 ) -> None:
@@ -57,10 +61,12 @@ def command(
     Examples:
       sprat prove small --reference model.onnx --data photos
       sprat prove model.onnx --networks ''
+      sprat prove small --data photos --site site
       sprat prove small --data photos --browser firefox
       sprat prove model.onnx --webgpu --runtime node_modules/onnxruntime-web/dist
     """
-    from sprat.workflow.prove import Plan, prove
+    from sprat.workflow.plan import Plan
+    from sprat.workflow.prove import prove
 
     plan = Plan(
         samples=samples,
@@ -68,6 +74,7 @@ def command(
         browser=browser,
         runtime=runtime,
         provider="webgpu" if webgpu else "wasm",
+        site=site,
     )
     with bar(quiet=json) as progress:
         proof = prove(
@@ -103,6 +110,12 @@ def show(proof: Proof) -> None:
             "First visit, empty cache: seconds to the first prediction",
             [">Mbps", "model", ">bytes", ">seconds", ">in theory"],
             [_visit(v) for v in proof.visits],
+        )
+    if proof.deliveries:
+        table(
+            "The bundle's page: seconds to the first answer, and to the full model's",
+            [">Mbps", "visit", ">bytes", ">first", ">full"],
+            [_delivery(d) for d in proof.deliveries],
         )
 
 
@@ -169,3 +182,7 @@ def _timing(t: Timing) -> str:
 def _visit(v: Visit) -> tuple[str, ...]:
     seconds = "" if v.seconds is None else f"{v.seconds:.2f}"
     return (f"{v.mbps:g}", v.subject, f"{v.bytes:,}", seconds, f"{v.predicted:.2f}")
+
+
+def _delivery(d: Delivery) -> tuple[str, ...]:
+    return (f"{d.mbps:g}", d.visit, f"{d.bytes:,}", f"{d.seconds:.2f}", f"{d.full:.2f}")

@@ -1,0 +1,98 @@
+"""Visits to a bundle's page: the first with an empty cache, and the second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sprat.browser.launch import Browser, within
+from sprat.browser.types import Delivery
+from sprat.browser.visit import Line, throttle
+from sprat.errors import BrowserError
+from sprat.evaluate.types import Interval
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+#: Visits that take longer than so many seconds are made once.
+_SHORT = 15.0
+#: Milliseconds for the cache and the service worker to settle between two visits.
+_SETTLE = 3000
+_FIRST_AND_SECOND = ("first", "second")
+
+
+async def deliveries(
+    browser: Browser,
+    address: str,
+    image: Path,
+    network: Line,
+    sent: Callable[[], int],
+    *,
+    visits: int = 3,
+    limit: float = 300.0,
+) -> tuple[Delivery, Delivery]:
+    """Visit a page that ``sprat bundle --page`` wrote, twice with one cache, a few times.
+
+    The visitor gives an image as soon as the page listens, and waits.
+
+    Args:
+        browser: A Chromium.
+        address: Where the bundle is served, without the slash at the end.
+        image: What the visitor gives.
+        network: How fast.
+        sent: Bytes of all bodies that the server has sent so far.
+        visits: How many pairs.
+        limit: Seconds after which a visit has failed.
+
+    Returns:
+        The first visits' figures, and the second visits'.
+
+    Raises:
+        BrowserError: There was no answer, or the browser crashed or hung.
+    """
+    times: dict[str, list[tuple[float, float, int]]] = {name: [] for name in _FIRST_AND_SECOND}
+    for _ in range(visits):
+        async with browser.page() as page:
+            await throttle(page, network)
+            for name in _FIRST_AND_SECOND:
+                before = sent()
+                seconds, full = await _visit(page, address, image, limit)
+                await page.wait_for_timeout(_SETTLE)
+                times[name].append((seconds, full, sent() - before))
+        if times["first"][-1][1] > _SHORT:
+            break
+    first, second = (_joined(name, network, times[name]) for name in _FIRST_AND_SECOND)
+    return first, second
+
+
+async def _visit(page: Page, address: str, image: Path, limit: float) -> tuple[float, float]:
+    """Return the seconds to the first answer and to the full model's."""
+    await within(page.goto(f"{address}/", wait_until="commit"), limit)
+    for selector in ("body[data-listens]", "body[data-full], body[data-failed]"):
+        waiting = page.wait_for_selector(selector, state="attached", timeout=1000 * limit)
+        await within(waiting, limit + 5)
+        if "listens" in selector:
+            await within(page.set_input_files("#file", str(image)))
+    found = await within(page.evaluate("({...document.body.dataset})"))
+    if "full" not in found:
+        said = await within(page.inner_text("#status"))
+        raise BrowserError(f"the bundle's page gives no answer: {said}")
+    full = float(found["full"]) / 1000
+    return float(found.get("preview", found["full"])) / 1000, full
+
+
+def _joined(name: str, network: Line, found: Sequence[tuple[float, float, int]]) -> Delivery:
+    first, full, sent = (np.array(values) for values in zip(*found, strict=True))
+    return Delivery(
+        network.mbps,
+        network.latency,
+        name,
+        int(np.median(sent)),
+        float(np.median(first)),
+        Interval(float(first.min()), float(first.max())),
+        float(np.median(full)),
+        len(found),
+    )

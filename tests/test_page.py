@@ -1,0 +1,148 @@
+"""The page of a bundle, used in real browsers as a visitor would: pen, keyboard, no line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+import sprat
+from sprat.browser.find import Kind, find_browser
+from sprat.browser.static import serving_folder
+from sprat.delivery.bundle import Shape
+from sprat.delivery.hosts import page_headers
+from sprat.errors import BrowserMissingError
+from sprat.quantization.configs import Weights
+from sprat.workflow.bundle import bundle
+from sprat.workflow.tryout import tryout
+from tests.test_try import draw
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = ROOT / "examples" / "doodles" / "doodles.onnx"
+DATA = ROOT / "examples" / "doodles" / "data"
+AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+FISH = re.compile("fish")
+FULL = "The full model answers."
+SEEN = [(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    preview = folder / "preview.onnx"
+    sprat.save(sprat.quantize(sprat.load(MODEL), Weights(), []), preview)
+    bundle(MODEL, folder / "site", preview=preview, data=DATA, shape=Shape(page=True))
+    return folder / "site"
+
+
+@contextmanager
+def launched(kind: Kind) -> Iterator[Browser]:
+    try:
+        found = find_browser(kind)
+    except BrowserMissingError as error:
+        if kind == "chromium":
+            raise
+        pytest.skip(str(error))
+    options: dict[str, Any] = {"args": ["--no-sandbox"]} if kind == "chromium" else {}
+    if kind == "firefox" and not found.downloaded:
+        options["channel"] = "moz-firefox"
+    with sync_playwright() as playwright:
+        browser = getattr(playwright, kind).launch(executable_path=found.path, **options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with launched("chromium") as browser:
+        yield browser
+
+
+def opened(browser: Browser, address: str, **options: Any) -> Page:
+    context = browser.new_context(locale="en", viewport={"width": 390, "height": 844}, **options)
+    page = context.new_page()
+    page.goto(address)
+    return page
+
+
+@pytest.mark.parametrize("kind", ["chromium", "firefox"])
+def test_a_stroke_is_answered_and_the_second_visit_needs_no_line(kind: Kind, site: Path) -> None:
+    with launched(kind) as browser:
+        with serving_folder(site, page_headers(True)) as address:
+            page = opened(browser, address)
+            wrong: list[str] = []
+            page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+            page.on("pageerror", lambda e: wrong.append(str(e)))
+            asked: list[str] = []
+            page.on("request", lambda r: asked.append(r.url))
+            expect(page.locator("#status")).to_have_text(FULL, timeout=30_000)
+            draw(page)
+            expect(page.locator("#said")).to_have_text(FISH)
+            page.evaluate("async () => { await navigator.serviceWorker.ready; }")
+            page.wait_for_function("() => navigator.serviceWorker.controller !== null")
+            page.wait_for_timeout(500)
+        assert wrong == []
+        assert [url for url in asked if not url.startswith((address, "blob:"))] == []
+        # The server is gone.
+        page.goto(address)
+        expect(page.locator("#status")).to_have_text(FULL, timeout=30_000)
+        draw(page)
+        expect(page.locator("#said")).to_have_text(FISH)
+
+
+def test_the_keyboard_alone_is_enough(chromium: Browser, site: Path) -> None:
+    with serving_folder(site, page_headers(True)) as address:
+        page = opened(chromium, address)
+        expect(page.locator("#status")).to_have_text(FULL, timeout=30_000)
+        reached = []
+        for _ in range(4):
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate("document.activeElement.id"))
+        assert reached == ["language", "pad", "clear", "file"]
+        for _ in range(2):
+            page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Space")
+        for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown", "ArrowLeft"):
+            page.keyboard.press(key)
+        expect(page.locator("#said")).to_have_text(FISH)
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(page.locator("#said")).to_have_text("nothing yet")
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Enter")
+        expect(page.locator("h1")).to_have_text("画一画，看看像什么")
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds, each with the elements."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("() => axe.run()")["violations"]
+    return [f"{v['id']}: {[n['target'] for n in v['nodes']]}" for v in found]
+
+
+@pytest.mark.parametrize(("width", "scheme"), SEEN)
+def test_axe_finds_nothing(width: int, scheme: Any, chromium: Browser, site: Path) -> None:
+    shape: Any = {"width": width, "height": 900}
+    with serving_folder(site, page_headers(True)) as address:
+        page = chromium.new_page(color_scheme=scheme, viewport=shape)
+        page.goto(address)
+        expect(page.locator("#status")).to_have_text(FULL, timeout=30_000)
+        draw(page)
+        expect(page.locator("#said")).to_have_text(FISH)
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.close()
+    with tryout(MODEL, MODEL, DATA) as address:
+        page = chromium.new_page(color_scheme=scheme, viewport=shape)
+        page.goto(address)
+        draw(page)
+        expect(page.locator(".card .said")).to_have_count(2)
+        expect(page.locator(".card .said").first).to_have_text(FISH)
+        assert violations(page) == []
+        page.close()
