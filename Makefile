@@ -13,10 +13,11 @@ WEB := $(wildcard web/src/* web/*.html web/*.ts web/*.json web/public/*)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup chromium servers web demo test check format clean
+.PHONY: help setup chromium servers web demo page test check format clean
 
 help:
 	@echo "make demo    set up, then make the example model small and prove it (out/doodles/report.html)"
+	@echo "make page    the example as a page to draw on, served on this machine"
 	@echo "make test    set up, then run all checks and tests, as .ci/run does"
 	@echo "make setup   only set up: .venv with pinned packages, and Chromium"
 	@echo "make check   checks and tests without looking for Chromium"
@@ -63,6 +64,13 @@ chromium:
 
 demo: setup
 	@$(BIN)/sprat optimize examples/doodles/doodles.onnx --data examples/doodles/data --out out/doodles --prove
+
+# The example's page with a preview model, on this machine.
+page: setup
+	@test -f out/page-model/preview.onnx || \
+	  $(BIN)/sprat optimize examples/doodles/doodles.onnx --data examples/doodles/data --out out/page-model --preview 40000
+	@$(BIN)/sprat bundle out/page-model --out out/fish-page --page
+	@$(BIN)/sprat serve out/fish-page
 
 test: setup servers check
 

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
+import sprat
 from sprat.browser.static import serving_folder
 from sprat.data.options import DataOptions
 from sprat.delivery.bundle import Shape
@@ -30,6 +31,7 @@ from sprat.delivery.manifest import schema, schema_text
 from sprat.delivery.pieces import chunks
 from sprat.errors import OptionError, OutputError
 from sprat.files import sha256, sha256_file
+from sprat.quantization.configs import Weights
 from sprat.workflow.bundle import bundle
 from sprat.workflow.optimize import Budget, optimize
 
@@ -182,6 +184,26 @@ def test_what_optimize_knows_goes_in_and_only_for_its_own_model(tmp_path: Path) 
         bundle(small / "other.onnx", tmp_path / "other", shape=Shape(page=True))
     optimize(MODEL, DATA, small, budget=Budget(max_drop=30), options=options, limit=40)
     assert not (small / "preview.onnx").exists()
+
+
+def test_a_preview_is_made_under_so_many_bytes(tmp_path: Path) -> None:
+    found = bundle(MODEL, tmp_path / "site", data=DATA, preview_bytes=40_000)
+    assert [m.role for m in found.models] == ["preview", "full"]
+    preview, full = found.models
+    assert 20_000 < sum(c.encoded["br"] for c in preview.chunks) <= 40_000
+    assert full.bytes == len(sprat.load(MODEL).SerializeToString(deterministic=True))
+    small = tmp_path / "small.onnx"
+    sprat.save(sprat.quantize(sprat.load(MODEL), Weights(), []), small)
+    for arguments, words in (
+        ({"preview_bytes": 40_000}, "needs real samples"),
+        ({"preview_bytes": 0, "data": DATA}, "above 0"),
+        ({"preview_bytes": 9, "preview": small, "data": DATA}, "not both"),
+        ({"preview_bytes": 9, "data": DATA}, "fits 9 bytes"),
+    ):
+        with pytest.raises(OptionError, match=words):
+            bundle(MODEL, tmp_path / "other", **arguments)
+    with pytest.raises(OptionError, match="no longer float"):
+        bundle(small, tmp_path / "other", data=DATA, preview_bytes=40_000)
 
 
 # What a server does with it

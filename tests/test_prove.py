@@ -31,10 +31,12 @@ from sprat.browser.single import Single, single_nodes
 from sprat.browser.types import OperatorCheck, Proof
 from sprat.data.options import Interpolation, Resize
 from sprat.data.preprocess import Preprocess
+from sprat.delivery.bundle import Shape
 from sprat.errors import BrowserError, BrowserMissingError, OptionError
 from sprat.model.wire import brotli_bytes
 from sprat.progress import Progress, silent
 from sprat.quantization.configs import Config, Dynamic, Float16, Static, Weights
+from sprat.workflow.bundle import bundle
 from sprat.workflow.measure import _gap
 from sprat.workflow.plan import Plan
 from sprat.workflow.prove import prove
@@ -168,6 +170,27 @@ def test_a_visit_over_a_line_is_counted_to_the_byte(tmp_path: Path) -> None:
     assert timing.ratio is not None
     assert timing.first > 0
     assert timing.p95 >= timing.median > 0
+
+
+def test_a_bundle_is_visited_twice_with_one_cache(tmp_path: Path) -> None:
+    site, preview = tmp_path / "site", tmp_path / "preview.onnx"
+    sprat.save(sprat.quantize(sprat.load(MODEL), Weights(), []), preview)
+    bundle(MODEL, site, preview=preview, data=DATA, shape=Shape(page=True))
+    plan = Plan(samples=2, networks=(50,), threads=(), site=site)
+    first, second = prove(MODEL, data=DATA, plan=plan).deliveries
+    assert (first.visit, second.visit) == ("first", "second")
+    whole = sum(p.stat().st_size for p in site.rglob("*.br"))
+    assert 0.9 * whole < first.bytes < 1.2 * whole
+    assert second.bytes < 0.02 * first.bytes
+    assert first.seconds > 8 * first.bytes / 50e6 * 0.5
+    assert 0 < first.seconds <= first.full
+    with pytest.raises(OptionError, match="another model"):
+        prove(preview, data=DATA, plan=plan)
+    for wrong in (replace(plan, site=tmp_path), replace(plan, networks=())):
+        with pytest.raises(OptionError, match="--site"):
+            prove(MODEL, data=DATA, plan=wrong)
+    with pytest.raises(OptionError, match="images"):
+        prove(MODEL, plan=plan)
 
 
 def test_the_record_and_the_report_take_the_proof_in(tmp_path: Path) -> None:
