@@ -84,7 +84,6 @@ def test_a_stroke_is_answered_and_the_second_visit_needs_no_line(kind: Kind, sit
             draw(page)
             expect(page.locator("#said")).to_have_text(FISH)
             page.evaluate("async () => { await navigator.serviceWorker.ready; }")
-            page.wait_for_function("() => navigator.serviceWorker.controller !== null")
             page.wait_for_timeout(500)
         assert wrong == []
         assert [url for url in asked if not url.startswith((address, "blob:"))] == []

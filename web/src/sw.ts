@@ -22,12 +22,13 @@ worker.addEventListener("install", (event) => {
   event.waitUntil(take());
 });
 
+// No page is claimed: what is open has its files. In Firefox a claim waits for every worker of the
+// page, and a thread of the runtime that sleeps never answers: all requests would hang.
 worker.addEventListener("activate", (event) => {
   const clean = async () => {
     for (const name of await caches.keys()) {
       if (name.startsWith(FAMILY) && name !== SHELL) await caches.delete(name);
     }
-    await worker.clients.claim();
   };
   event.waitUntil(clean());
 });
