@@ -32,8 +32,9 @@ from sprat.delivery.pieces import chunks
 from sprat.errors import OptionError, OutputError
 from sprat.files import sha256, sha256_file
 from sprat.quantization.configs import Weights
+from sprat.workflow.budget import Budget
 from sprat.workflow.bundle import bundle
-from sprat.workflow.optimize import Budget, optimize
+from sprat.workflow.optimize import optimize
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "doodles"
 MODEL = EXAMPLE / "doodles.onnx"

@@ -34,9 +34,13 @@ def test_help_shows_the_road() -> None:
     assert sprat("--version").stdout.startswith("sprat ")
 
 
-@pytest.mark.parametrize(
-    "command", ["inspect", "simplify", "quantize", "compare", "optimize", "verify", "history"]
+COMMANDS = (
+    *("inspect", "simplify", "quantize", "compare", "optimize", "prove", "try", "bundle", "serve"),
+    *("verify", "history"),
 )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_help_has_examples(command: str) -> None:
     done = sprat(command, "--help")
     assert done.returncode == 0
@@ -51,6 +55,10 @@ def test_inspect() -> None:
     assert "BatchNormalization" in done.stdout
     found = json.loads(sprat("inspect", MODEL, "--json").stdout)
     assert found["file_bytes"] == MODEL.stat().st_size
+
+
+def test_a_folder_without_a_log_says_so(tmp_path: Path) -> None:
+    fails(sprat("history", tmp_path), 2, "has no log")
 
 
 def test_simplify_quantize_and_history(tmp_path: Path) -> None:

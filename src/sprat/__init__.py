@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from sprat.quantization.configs import Dynamic, Float16, RateDistortion, Static, Weights
     from sprat.quantization.quantize import quantize
     from sprat.record.history import read as history
+    from sprat.workflow.budget import Budget
     from sprat.workflow.bundle import bundle
     from sprat.workflow.compare import compare
-    from sprat.workflow.optimize import Budget, optimize
+    from sprat.workflow.optimize import optimize
     from sprat.workflow.plan import Plan
     from sprat.workflow.prove import prove
     from sprat.workflow.tryout import tryout
@@ -58,11 +59,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Budget": "sprat.workflow.optimize:Budget",
+    "Budget": "sprat.workflow.budget:Budget",
     "DataOptions": "sprat.data.options:DataOptions",
     "Dynamic": "sprat.quantization.configs:Dynamic",
     "Float16": "sprat.quantization.configs:Float16",
-    "Plan": "sprat.workflow.prove:Plan",
+    "Plan": "sprat.workflow.plan:Plan",
     "RateDistortion": "sprat.quantization.configs:RateDistortion",
     "SpratError": "sprat.errors:SpratError",
     "Static": "sprat.quantization.configs:Static",

@@ -25,10 +25,15 @@ def command(
     """
     from pydantic import TypeAdapter
 
+    from sprat.errors import DataNotFoundError
     from sprat.record.history import as_markdown, read
     from sprat.record.schema import LogEntry
 
     entries = read(folder)
+    if not entries:
+        raise DataNotFoundError(
+            "has no log.", where=str(folder), hint="optimize, quantize and prove write one."
+        )
     if json:
         typer.echo(TypeAdapter(tuple[LogEntry, ...]).dump_json(entries, indent=2).decode())
     else:

@@ -64,7 +64,8 @@ def command(
       sprat optimize model.onnx --data photos --out small --prove
       sprat optimize model.onnx --data tensors.npz --out small --output-kind classes
     """
-    from sprat.workflow.optimize import Budget, optimize
+    from sprat.workflow.budget import Budget
+    from sprat.workflow.optimize import optimize
 
     budget = Budget(goal=goal, max_drop=max_drop, minutes=minutes, preview=preview)
     with interruptible() as stop, bar(quiet=json) as progress:

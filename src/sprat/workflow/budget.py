@@ -1,0 +1,72 @@
+"""What a search is asked for, and the time that it takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from sprat.errors import OptionError
+from sprat.search.budget import Goal
+
+#: The original is evaluated, cleaned and compressed before the search; the last look and the
+#: report come after it. This much of the time budget is kept for the latter.
+_LAST_SHARE = 0.15
+
+
+@dataclass
+class Clock:
+    """Seconds by stage, and the time budget."""
+
+    minutes: float
+    stop: Callable[[], bool]
+    stages: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.stages[name] = round(self.stages.get(name, 0.0) + spent, 2)
+
+    def expired(self, share: float = 1 - _LAST_SHARE) -> bool:
+        """Say whether so much of the time is spent, or the user asked for an end."""
+        spent = time.perf_counter() - self.started
+        return self.stop() or spent > self.minutes * 60 * share
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the search is asked for.
+
+    Attributes:
+        goal: ``small``: fewest br-11 bytes. ``fast``: least time within 1.7 times those.
+        max_drop: Points that accuracy may fall.
+        minutes: Time for the whole; the best point so far wins when it is over.
+        preview: Also write the best model under so many br-11 bytes.
+    """
+
+    goal: Goal = "small"
+    max_drop: float = 1.0
+    minutes: float = 5.0
+    preview: int | None = None
+
+    def check(self) -> None:
+        """Refuse values that make no sense.
+
+        Raises:
+            OptionError: A value is out of its range.
+        """
+        if not 0 <= self.max_drop <= 100:
+            raise OptionError(
+                f"must be 0 to 100 points, got {self.max_drop:g}.", where="--max-drop"
+            )
+        if not self.minutes > 0:
+            raise OptionError(f"must be above 0, got {self.minutes:g}.", where="--minutes")
+        if self.preview is not None and self.preview <= 0:
+            raise OptionError(f"must be above 0 bytes, got {self.preview}.", where="--preview")
