@@ -98,7 +98,7 @@ def make_direction(folder: Path, *, seed: int = 0) -> Path:
     Returns:
         ``folder``.
     """
-    for split, count in (("train", 200), ("val", 400), ("test", 300)):
+    for split, count in (("train", 512), ("val", 800), ("test", 800)):
         for i, (line, _) in enumerate(_lines(f"direction {seed} {split}", count)):
             label = DIRECTIONS[i % 2]
             turned = line.rotate(180) if label == "180" else line

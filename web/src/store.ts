@@ -179,10 +179,13 @@ export class Store {
       return kept;
     }
     await this.#slot();
+    const { promise, resolve, reject } = Promise.withResolvers<ArrayBuffer>();
+    const work = () => this.#fetched(file, fetching, resolve);
+    // Without a cache there is nothing that tabs could share.
+    const done = this.#cache === null ? work() : alone(file.sha256, fetching.signal, work);
+    done.catch(reject);
     try {
-      // Without a cache there is nothing that tabs could share.
-      if (this.#cache === null) return await this.#fetched(file, fetching);
-      return await alone(file.sha256, fetching.signal, () => this.#fetched(file, fetching));
+      return await promise;
     } catch (error) {
       if (fetching.signal?.aborted) throw new SpratError("aborted", "the load was ended");
       throw error;
@@ -192,18 +195,23 @@ export class Store {
     }
   }
 
-  async #fetched(file: File, fetching: Fetching): Promise<ArrayBuffer> {
+  /** Fetch and keep a file. Who asked has it before it is kept; other tabs wait until it is. */
+  async #fetched(
+    file: File,
+    fetching: Fetching,
+    arrived: (content: ArrayBuffer) => void,
+  ): Promise<void> {
     const kept = await this.#kept(file);
     if (kept !== null) {
       fetching.onBytes?.(kept.byteLength);
-      return kept;
+      return arrived(kept);
     }
     const address = this.address(file);
     const content = await persistently(file.path, fetching, (attempt) =>
       once(address, file, attempt, fetching),
     );
+    arrived(content);
     await this.#keep(address, file, content);
-    return content;
   }
 
   /** What the cache holds is checked too: a tab may have died, a disk may be broken. */

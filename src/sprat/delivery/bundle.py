@@ -27,6 +27,8 @@ from sprat.record.schema import ReadingRecord
 
 #: Endings of text files that are worth compressing.
 _TEXTS = (".html", ".js", ".css", ".json", ".webmanifest", ".svg")
+#: The list is asked for with the page, not only when its script runs.
+_EARLY = b'<link rel="preload" as="fetch" crossorigin href="./manifest.json">\n'
 _RUNTIME = {
     "module": "ort.wasm.min.mjs",
     "glue": "ort-wasm-simd-threaded.mjs",
@@ -65,7 +67,7 @@ class Shape:
         prefix: Path of the bundle on the site, without a slash at its end.
     """
 
-    chunk: int = 256 << 10
+    chunk: int = 64 << 10
     host: Host | None = None
     page: bool = False
     threads: bool = False
@@ -174,7 +176,7 @@ def _page() -> dict[str, bytes]:
     built = site_files()
     entry = json.loads(built["/vite.json"])
     page = _loader() | dict(_files_of("page.html", entry, built))
-    page["index.html"] = built["/page.html"]
+    page["index.html"] = built["/page.html"].replace(b"</head>", _EARLY + b"</head>", 1)
     for name in ("app.webmanifest", "icon-192.png", "icon-512.png", "icon.svg"):
         page[name] = built[f"/{name}"]
     shell = sorted(page)

@@ -33,7 +33,7 @@ def command(
     ] = None,
     chunk: Annotated[
         str, typer.Option("--chunk", help="Bytes of one chunk on the wire, about.")
-    ] = "256KiB",
+    ] = "64KiB",
     host: Annotated[
         str | None,
         typer.Option(

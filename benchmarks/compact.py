@@ -1,0 +1,70 @@
+"""A compact network with depthwise convolutions: all its bits counted, scales and biases too.
+
+Usage:
+    pip install --no-deps --target MODELS rapidocr-onnxruntime==1.4.4
+    python -m benchmarks.compact --site MODELS
+
+The text direction classifier of PP-OCR. Each point is looked at on ``val`` and on ``test``; nothing
+is chosen by it. Bits are the order-0 entropy of the integers plus 32 for every number that stays
+float (scales, biases, what is not quantized), over all numbers of the original. Prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from benchmarks.measure import machine
+from benchmarks.rd_curve import open_ground
+from benchmarks.third_party import find_model, make_direction
+from sprat.model.wire import brotli_bytes
+from sprat.quantization.rate_distortion import pack
+from sprat.workflow.setting import open_setting
+
+#: Prices of a bit, as multiples of the usual one.
+SPREAD = (0.1, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0)
+
+
+def floats(model: onnx.ModelProto) -> int:
+    """Return how many float numbers a model's tensors hold."""
+    kinds = (TensorProto.FLOAT, TensorProto.FLOAT16)
+    found = [numpy_helper.to_array(t).size for t in model.graph.initializer if t.data_type in kinds]
+    return int(np.sum(found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compact", description=__doc__)
+    parser.add_argument("--site", type=Path, help="where pip install --target put the wheel")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="compact-") as place:
+        model = find_model("direction", options.site)
+        data = make_direction(Path(place) / "direction")
+        ground = open_ground(model, data)
+        test = open_setting(model, data, split="test").reference
+        numbers = floats(ground.model)
+        print(f"{machine()}\n\n{numbers:,} numbers in the original.\n")
+        print("| bits a number, all counted | of the integers | br-11 | val | test |")
+        print("|---:|---:|---:|---|---|")
+        prepared = ground.prepare()
+        for share in SPREAD:
+            point = prepared.quantize(ground.rate * share)
+            small = pack(ground.model, point, "int8")
+            weights = sum(values.size for values in point.integers.values())
+            total = (point.bits + 32 * floats(small)) / numbers
+            looks = [reference.evaluate(small) for reference in (ground.reference, test)]
+            said = " | ".join(
+                f"{e.drop:+.2f} ({e.interval.low:+.2f} to {e.interval.high:+.2f}), {e.samples}"
+                for e in looks
+            )
+            size = brotli_bytes(small.SerializeToString(deterministic=True))
+            bits = point.bits / weights
+            print(f"| {total:.2f} | {bits:.2f} | {size:,} | {said} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
