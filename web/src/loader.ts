@@ -282,7 +282,7 @@ async function settle(
   const files = allFiles(manifest, wanted(manifest, options));
   const fetching = { signal: options.signal, retry: stubborn(options) };
   for (const file of files) {
-    if (!(await store.has(file))) await store.get(file, fetching);
+    if (!(await store.has(file))) await store.get(file, fetching, true);
     if (!(await store.has(file))) return false; // the cache is full
   }
   await cache.put(address, new Response(JSON.stringify(manifest)));

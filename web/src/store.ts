@@ -171,8 +171,8 @@ export class Store {
     return (await this.#cache?.match(this.address(file))) !== undefined;
   }
 
-  /** Return a file's bytes, whole and checked. */
-  async get(file: File, fetching: Fetching = {}): Promise<ArrayBuffer> {
+  /** Return a file's bytes, whole and checked; at once, or when the cache has them too. */
+  async get(file: File, fetching: Fetching = {}, whenKept = false): Promise<ArrayBuffer> {
     const kept = await this.#kept(file);
     if (kept !== null) {
       fetching.onBytes?.(kept.byteLength);
@@ -185,6 +185,7 @@ export class Store {
     const done = this.#cache === null ? work() : alone(file.sha256, fetching.signal, work);
     done.catch(reject);
     try {
+      if (whenKept) await done;
       return await promise;
     } catch (error) {
       if (fetching.signal?.aborted) throw new SpratError("aborted", "the load was ended");
