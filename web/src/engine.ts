@@ -2,7 +2,7 @@
 
 import { WORKER_LOST } from "./lost.js";
 import type { Preprocess } from "./preprocess.js";
-import type { Calls, Opened, Reply, Request, Runtime } from "./protocol.js";
+import type { Calls, Opened, Reply, Request, Runtime, Wasm } from "./protocol.js";
 import type { Tensors } from "./tensors.js";
 
 interface Waiting {
@@ -89,12 +89,13 @@ export class Engine {
     return engine;
   }
 
-  /** Make the session; both buffers move to the worker. */
-  async start(wasm: ArrayBuffer, model: ArrayBuffer, threads = 1): Promise<Engine> {
+  /** Make the session; buffers move to the worker, a module stays here as well. */
+  async start(wasm: Wasm, model: ArrayBuffer, threads = 1): Promise<Engine> {
     try {
       await this.#warm;
       const args = [wasm, model, threads];
-      this.opened = (await this.#call("open", args, [wasm, model])) as Opened;
+      const moved = wasm instanceof ArrayBuffer ? [wasm, model] : [model];
+      this.opened = (await this.#call("open", args, moved)) as Opened;
       return this;
     } catch (error) {
       this.close();
@@ -104,7 +105,7 @@ export class Engine {
 
   /** Make another model's session in the same worker; the runtime stays. */
   async reopen(model: ArrayBuffer): Promise<Opened> {
-    this.opened = (await this.#call("open", [new ArrayBuffer(0), model, 1])) as Opened;
+    this.opened = (await this.#call("open", [null, model, 1])) as Opened;
     return this.opened;
   }
 

@@ -19,6 +19,8 @@ export type { Tensors } from "./tensors.js";
 
 /** Attempts to start a worker whose script got lost. */
 const WORKERS = 3;
+/** Milliseconds that the full model's session waits for answers under way. */
+const QUIET = 1000;
 
 export interface Progress {
   /** Decoded bytes so far, and of everything that is to come. */
@@ -99,6 +101,11 @@ export class Loaded {
   close(): void {
     this.#end.abort();
     this.#running.engine.close();
+  }
+
+  /** Wait for the calls that run now, a second at most: a session takes the processor from them. */
+  quiet(): Promise<unknown> {
+    return Promise.race([this.#tail, new Promise((done) => setTimeout(done, QUIET))]);
   }
 
   /** Let another model answer from the next call on; the old one ends when it is done. */
@@ -204,8 +211,18 @@ class Loading {
     return { signal, onBytes, retry: stubborn(this.#options) };
   }
 
-  wasm(): Promise<ArrayBuffer> {
-    return this.#store.get(this.#manifest.runtime.wasm, this.#fetching());
+  /** Get the runtime, compiled while it comes in; used only when its bytes are checked. */
+  async wasm(): Promise<WebAssembly.Module> {
+    let early: Promise<WebAssembly.Module | null> = Promise.resolve(null);
+    const onBody = (body: ReadableStream<Uint8Array<ArrayBuffer>>) => {
+      const response = new Response(body, { headers: { "content-type": "application/wasm" } });
+      early = WebAssembly.compileStreaming(response).catch(() => null);
+    };
+    const content = await this.#store.get(this.#manifest.runtime.wasm, {
+      ...this.#fetching(),
+      onBody,
+    });
+    return (await early) ?? WebAssembly.compile(content);
   }
 
   /** Fetch a model's chunks side by side, and join them. */
@@ -223,7 +240,12 @@ class Loading {
     return whole.buffer;
   }
 
-  async engine(model: Model, wasm: Promise<ArrayBuffer>): Promise<Running> {
+  /** Make a model ready; `quiet` is waited for when all bytes are there. */
+  async engine(
+    model: Model,
+    wasm: Promise<WebAssembly.Module>,
+    quiet: () => Promise<unknown> = async () => {},
+  ): Promise<Running> {
     const { module, glue, wasm: file } = this.#manifest.runtime;
     const runtime: Runtime = {
       module: this.#store.address(module).href,
@@ -232,7 +254,7 @@ class Loading {
     };
     const threads = this.#options.threads ?? 1;
     const early = Engine.spawn(runtime);
-    let core: ArrayBuffer;
+    let core: WebAssembly.Module;
     let content: ArrayBuffer;
     try {
       // The worker imports both scripts by itself; here they are checked, and kept for it.
@@ -240,14 +262,23 @@ class Loading {
         this.#store.get(script, this.#fetching(false)),
       );
       [core, content] = await Promise.all([wasm, this.model(model), ...scripts]);
+      await quiet();
     } catch (error) {
       early.close();
       throw error;
     }
     const engine = await started(early, runtime, (found) =>
-      found.start(core.slice(0), content.slice(0), threads),
+      found.start(core, content.slice(0), threads),
     );
     return { role: model.role, engine };
+  }
+}
+
+/** Fetch the worker's script around the HTTP cache, which may hold what is broken for ever. */
+async function renewWorker(): Promise<void> {
+  const scripts = performance.getEntriesByType("resource").map((entry) => entry.name);
+  for (const address of new Set(scripts.filter((name) => /\/worker[^/]*\.js$/.test(name)))) {
+    await fetch(address, { cache: "reload" }).catch(() => {});
   }
 }
 
@@ -266,6 +297,7 @@ async function started(
       if (!lost || attempt === WORKERS) {
         throw lost ? new SpratError("network", WORKER_LOST, { cause: error }) : failure;
       }
+      await renewWorker();
     }
   }
 }
@@ -371,11 +403,11 @@ async function version(
 async function behind(
   loaded: Loaded,
   loading: Loading,
-  { first, full, wasm }: { first: Model; full: Model; wasm: Promise<ArrayBuffer> },
+  { first, full, wasm }: { first: Model; full: Model; wasm: Promise<WebAssembly.Module> },
   after: () => Promise<void>,
 ): Promise<void> {
   try {
-    if (first !== full) loaded.swap(await loading.engine(full, wasm));
+    if (first !== full) loaded.swap(await loading.engine(full, wasm, () => loaded.quiet()));
     await after();
   } catch (error) {
     const failure = asFailure(error, "network");

@@ -15,6 +15,9 @@ export interface Runtime {
   provider?: "wasm" | "webgpu";
 }
 
+/** The wasm file's bytes, or what they compile to, which several workers can share. */
+export type Wasm = ArrayBuffer | WebAssembly.Module;
+
 export interface Opened {
   inputs: string[];
   outputs: string[];
@@ -27,7 +30,8 @@ export interface Opened {
 export interface Calls {
   /** Get the runtime's scripts. */
   warm: (runtime: Runtime) => Promise<void>;
-  open: (wasm: ArrayBuffer, model: ArrayBuffer, threads: number) => Promise<Opened>;
+  /** Make a session; null goes on with the runtime that runs already. */
+  open: (wasm: Wasm | null, model: ArrayBuffer, threads: number) => Promise<Opened>;
   prepare: (image: Blob, how: Preprocess) => Promise<Tensors>;
   run: (feeds: Tensors) => Promise<Tensors>;
   /** Run again and again for so many milliseconds, at least once; returns each run's own. */

@@ -25,6 +25,8 @@ export interface Fetching {
   signal?: AbortSignal | undefined;
   /** Told decoded bytes as they come in; negative where an attempt is thrown away. */
   onBytes?: (bytes: number) => void;
+  /** Given each attempt's decoded bytes as they come in, before they are checked. */
+  onBody?: (body: ReadableStream<Uint8Array<ArrayBuffer>>) => void;
 }
 
 /** Open the cache; null in private windows and where storage is refused. */
@@ -91,7 +93,7 @@ async function once(
   address: URL,
   file: File,
   attempt: number,
-  { signal, onBytes = () => {}, retry = RETRY }: Fetching,
+  { signal, onBytes = () => {}, onBody, retry = RETRY }: Fetching,
 ): Promise<ArrayBuffer> {
   const silence = new AbortController();
   let timer = setTimeout(() => silence.abort(), retry.silence);
@@ -106,9 +108,14 @@ async function once(
     if (!response.ok || response.body === null) {
       throw new SpratError("network", `HTTP ${response.status} for ${file.path}`);
     }
-    const body = file.packed
+    let body = file.packed
       ? response.body.pipeThrough(new DecompressionStream("gzip"))
       : response.body;
+    if (onBody !== undefined) {
+      const [mine, theirs] = body.tee();
+      onBody(theirs);
+      body = mine;
+    }
     const content = await read(body, file, onBytes, alive);
     if ((await digest(content)) !== file.sha256) {
       onBytes(-content.byteLength);
@@ -229,7 +236,7 @@ export class Store {
   async #keep(address: URL, file: File, content: ArrayBuffer): Promise<void> {
     const headers = { "content-type": mediaType(file.path), ...ISOLATED };
     try {
-      await this.#cache?.put(address, new Response(content.slice(0), { headers }));
+      await this.#cache?.put(address, new Response(content, { headers }));
     } catch {
       // The quota is used up: the page works without a cache, and loads again next time.
     }

@@ -13,10 +13,20 @@ const FAMILY = `sprat-shell:${worker.registration.scope}:`;
 const SHELL = `${FAMILY}__VERSION__`;
 declare const __FILES__: string[];
 
+/** What is kept needs no early request: the loader has it in its own cache. */
+async function withoutPreloads(page: Response): Promise<Response> {
+  const text = (await page.text()).replace(/<link rel="preload" as="fetch"[^>]*>\n?/g, "");
+  const headers = new Headers(page.headers);
+  headers.delete("content-encoding");
+  headers.delete("content-length");
+  return new Response(text, { headers });
+}
+
 worker.addEventListener("install", (event) => {
   const take = async () => {
     const cache = await caches.open(SHELL);
     await cache.addAll(__FILES__.map((file) => new Request(file, { cache: "reload" })));
+    await cache.put("./", await withoutPreloads((await cache.match("./"))!));
     await worker.skipWaiting();
   };
   event.waitUntil(take());

@@ -27,8 +27,8 @@ from sprat.record.schema import ReadingRecord
 
 #: Endings of text files that are worth compressing.
 _TEXTS = (".html", ".js", ".css", ".json", ".webmanifest", ".svg")
-#: The list is asked for with the page, not only when its script runs.
-_EARLY = b'<link rel="preload" as="fetch" crossorigin href="./manifest.json">\n'
+#: What a first visit waits for is asked for with the page, not only when its script runs.
+_EARLY = '<link rel="preload" as="fetch" crossorigin href="./{}">\n'
 _RUNTIME = {
     "module": "ort.wasm.min.mjs",
     "glue": "ort-wasm-simd-threaded.mjs",
@@ -113,7 +113,7 @@ def make_bundle(
     manifest = _manifest(contents, decode, runtime, models)
     files["manifest.json"] = manifest_text(manifest).encode()
     files["LICENSES.txt"] = _licences(manifest).encode()
-    files |= _page() if shape.page else _loader()
+    files |= _page(runtime["wasm"].path) if shape.page else _loader()
     if siblings:
         files |= _compressed_texts(files)
     host = shape.host
@@ -171,12 +171,13 @@ def _loader() -> dict[str, bytes]:
     return dict(_files_of("src/loader.ts", json.loads(built["/vite.json"]), built))
 
 
-def _page() -> dict[str, bytes]:
+def _page(wasm: str) -> dict[str, bytes]:
     """Return the page of the package, with a service worker that knows its files."""
+    early = "".join(_EARLY.format(path) for path in ("manifest.json", wasm)).encode()
     built = site_files()
     entry = json.loads(built["/vite.json"])
     page = _loader() | dict(_files_of("page.html", entry, built))
-    page["index.html"] = built["/page.html"].replace(b"</head>", _EARLY + b"</head>", 1)
+    page["index.html"] = built["/page.html"].replace(b"</head>", early + b"</head>", 1)
     for name in ("app.webmanifest", "icon-192.png", "icon-512.png", "icon.svg"):
         page[name] = built[f"/{name}"]
     shell = sorted(page)
