@@ -10,14 +10,14 @@ from typing import Any
 import onnx
 import pytest
 from onnx import numpy_helper
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page
 
 import sprat
-from sprat.browser.find import find_browser
 from sprat.delivery.bundle import Shape
 from sprat.model.wire import brotli_bytes
 from sprat.quantization.configs import Weights
 from sprat.workflow.bundle import bundle
+from tests.browsers import launched
 from tests.misbehaving import Misbehaving, from_folder, misbehaving, schedule
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "doodles"
@@ -107,12 +107,8 @@ def server(files: dict[str, bytes]) -> Iterator[Misbehaving]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=find_browser().path, args=["--no-sandbox"]
-        )
+    with launched() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture

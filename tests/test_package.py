@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from sprat.browser.find import find_browser
 from sprat.browser.static import serving_folder
 from sprat.delivery.hosts import page_headers
 from sprat.workflow.bundle import bundle
+from tests.browsers import launched
 
 ROOT = Path(__file__).resolve().parents[1]
 WEB = ROOT / "web"
@@ -66,10 +66,7 @@ def test_it_is_packed_typed_built_and_answers(tmp_path: Path) -> None:
         )
     bundle(EXAMPLE / "doodles.onnx", project / "public" / "fish", data=EXAMPLE / "data")
     run("node", TOOLS / "vite" / "bin" / "vite.js", "build", "--base", "./", cwd=project)
-    with serving_folder(project / "dist", page_headers(True)) as address, sync_playwright() as p:
-        executable = find_browser().path
-        browser = p.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+    with serving_folder(project / "dist", page_headers(True)) as address, launched() as browser:
         page = browser.new_page()
         page.goto(f"{address}/")
         expect(page.locator("#out")).to_contain_text("fish", timeout=30_000)
-        browser.close()

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 import sprat
-from sprat.browser.find import Kind, find_browser
+from sprat.browser.find import Kind
 from sprat.browser.static import serving_folder
 from sprat.delivery.bundle import Shape
 from sprat.delivery.hosts import page_headers
-from sprat.errors import BrowserMissingError
 from sprat.quantization.configs import Weights
 from sprat.workflow.bundle import bundle
 from sprat.workflow.tryout import tryout
-from tests.test_try import draw
+from tests.browsers import draw, launched
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "examples" / "doodles" / "doodles.onnx"
@@ -38,23 +36,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sprat.save(sprat.quantize(sprat.load(MODEL), Weights(), []), preview)
     bundle(MODEL, folder / "site", preview=preview, data=DATA, shape=Shape(page=True))
     return folder / "site"
-
-
-@contextmanager
-def launched(kind: Kind) -> Iterator[Browser]:
-    try:
-        found = find_browser(kind)
-    except BrowserMissingError as error:
-        if kind == "chromium":
-            raise
-        pytest.skip(str(error))
-    options: dict[str, Any] = {"args": ["--no-sandbox"]} if kind == "chromium" else {}
-    if kind == "firefox" and not found.downloaded:
-        options["channel"] = "moz-firefox"
-    with sync_playwright() as playwright:
-        browser = getattr(playwright, kind).launch(executable_path=found.path, **options)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

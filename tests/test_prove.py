@@ -23,7 +23,7 @@ from PIL import Image
 import sprat
 from sprat.browser import drive
 from sprat.browser.drive import Driver
-from sprat.browser.find import VARIABLE, Kind, find_browser
+from sprat.browser.find import VARIABLE
 from sprat.browser.host import Host, serving, with_site
 from sprat.browser.launch import launched, within
 from sprat.browser.runtime import bundled
@@ -42,6 +42,7 @@ from sprat.workflow.plan import Plan
 from sprat.workflow.prove import prove
 from sprat.workflow.setting import open_setting
 from sprat.workflow.verify import verify
+from tests.browsers import has
 from tests.models import depthwise_cnn
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "doodles"
@@ -87,14 +88,6 @@ def test_the_browser_answers_as_native_does(name: str, tmp_path: Path) -> None:
     assert proof.heap >= proof.loading.heap > 1 << 20
     assert [o for o in proof.operators if o.error] == []
     assert sum(o.nodes for o in proof.operators) == len(small.graph.node)
-
-
-def has(kind: Kind) -> bool:
-    try:
-        find_browser(kind)
-    except BrowserMissingError:
-        return False
-    return True
 
 
 @pytest.mark.skipif(not has("firefox"), reason="needs Firefox")

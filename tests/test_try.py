@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import FilePayload, Page, expect, sync_playwright
+from playwright.sync_api import FilePayload, Page, expect
 
-from sprat.browser.find import find_browser
 from sprat.workflow.tryout import tryout
+from tests.browsers import draw, launched
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "doodles"
 MODEL = EXAMPLE / "doodles.onnx"
@@ -27,10 +27,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def page(address: str) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_browser().path, args=["--no-sandbox"]
-        )
+    with launched() as browser:
         opened = browser.new_page(viewport={"width": 390, "height": 844}, locale="en")
         wrong: list[str] = []
         opened.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
@@ -39,19 +36,8 @@ def page(address: str) -> Iterator[Page]:
         opened.on("request", lambda r: asked.append(r.url))
         opened.goto(address)
         yield opened
-        browser.close()
     assert wrong == []
     assert [url for url in asked if not url.startswith((address, "blob:", "data:"))] == []
-
-
-def draw(page: Page) -> None:
-    box = page.locator("#pad").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 60, box["y"] + 60)
-    page.mouse.down()
-    for x, y in ((200, 90), (240, 200), (120, 220), (60, 60)):
-        page.mouse.move(box["x"] + x, box["y"] + y, steps=4)
-    page.mouse.up()
 
 
 def test_a_stroke_gets_an_answer_from_both(page: Page) -> None:

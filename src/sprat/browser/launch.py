@@ -112,7 +112,7 @@ async def launched(kind: Kind = "chromium", *, webgpu: bool = False) -> AsyncIte
     with tempfile.TemporaryDirectory(prefix="sprat-", ignore_cleanup_errors=True) as scratch:
         playwright = await async_playwright().start()
         try:
-            options = _options(kind, found, webgpu=webgpu)
+            options = launch_options(kind, found, webgpu=webgpu)
             handle = await _launch(getattr(playwright, kind), found, scratch, options)
             yield Browser(handle, kind, f"{_TITLES[kind]} {handle.version}")
             with suppress(Exception):
@@ -123,7 +123,8 @@ async def launched(kind: Kind = "chromium", *, webgpu: bool = False) -> AsyncIte
             _end(_children() - before)
 
 
-def _options(kind: Kind, found: Found, *, webgpu: bool) -> dict[str, Any]:
+def launch_options(kind: Kind, found: Found, *, webgpu: bool = False) -> dict[str, Any]:
+    """Return what Playwright's ``launch`` must be told for a browser, beside its path."""
     if kind == "chromium":
         return {"args": [*_FLAGS, *_sandbox(), *(_WEBGPU if webgpu else ())]}
     if kind == "firefox" and not found.downloaded:

@@ -37,6 +37,8 @@ _BUILDS: dict[Provider, tuple[tuple[str, str, str], ...]] = {
         ),
     ),
 }
+#: The files of the build in the package, by what they are to a page.
+BUNDLED = dict(zip(("module", "glue", "wasm"), _BUILDS["wasm"][0], strict=True))
 _FOLDER = "/runtime"
 _HOW = (
     "Give the 'dist' folder of the npm package: 'npm pack onnxruntime-web', unpack it, "
@@ -88,7 +90,7 @@ class Runtime:
 def bundled() -> Runtime:
     """Return the build that is part of the package; it computes in WebAssembly."""
     found = runtime_list()
-    module, glue, wasm = _BUILDS["wasm"][0]
+    module, glue, wasm = BUNDLED.values()
     return Runtime(
         f"{found['package']} {found['version']}",
         f"{_FOLDER}/{module}",

@@ -10,6 +10,7 @@ from typing import Any
 import brotli
 
 from sprat.browser.host import site_files
+from sprat.browser.runtime import BUNDLED
 from sprat.delivery.hosts import RULES, Host, check_limits, check_wishes, settings
 from sprat.delivery.manifest import (
     Decode,
@@ -29,11 +30,6 @@ from sprat.record.schema import ReadingRecord
 _TEXTS = (".html", ".js", ".css", ".json", ".webmanifest", ".svg")
 #: What a first visit waits for is asked for with the page, not only when its script runs.
 _EARLY = '<link rel="preload" as="fetch" crossorigin href="./{}">\n'
-_RUNTIME = {
-    "module": "ort.wasm.min.mjs",
-    "glue": "ort-wasm-simd-threaded.mjs",
-    "wasm": "ort-wasm-simd-threaded.wasm",
-}
 
 
 @dataclass(frozen=True)
@@ -94,9 +90,9 @@ def make_bundle(
     decode: Decode = RULES[shape.host].decode if shape.host else "http"
     siblings = RULES[shape.host].siblings if shape.host else True
     files: dict[str, bytes] = {}
-    total = len(_RUNTIME) + len(contents.models)
+    total = len(BUNDLED) + len(contents.models)
     runtime = {}
-    for i, (key, name) in enumerate(_RUNTIME.items()):
+    for i, (key, name) in enumerate(BUNDLED.items()):
         made = _runtime_piece(key, name, decode)
         runtime[key] = _stored(made, files, siblings)
         progress("compressing", i + 1, total)
@@ -109,7 +105,7 @@ def make_bundle(
         models.append(
             ModelEntry(role=role, bytes=len(content), sha256=sha256(content), chunks=tuple(parts))
         )
-        progress("compressing", len(_RUNTIME) + i + 1, total)
+        progress("compressing", len(BUNDLED) + i + 1, total)
     manifest = _manifest(contents, decode, runtime, models)
     files["manifest.json"] = manifest_text(manifest).encode()
     files["LICENSES.txt"] = _licences(manifest).encode()

@@ -20,14 +20,14 @@ from sprat.browser.launch import Browser, launched
 from sprat.browser.runtime import Runtime
 from sprat.browser.single import single_nodes
 from sprat.browser.types import Delivery, Frame, Loading, Proof, Seen, Timing, Visit
-from sprat.browser.visit import Subject, add_visit, calibrated, line, visit, visits
+from sprat.browser.visit import Line, Subject, add_visit, calibrated, line, visit, visits
 from sprat.evaluate.evaluate import Reference
 from sprat.evaluate.reading import answers, same
 from sprat.model.session import Feeds, Outputs
 from sprat.progress import Progress
 from sprat.workflow.ground import Ground
 from sprat.workflow.plan import Plan
-from sprat.workflow.site import visit_site
+from sprat.workflow.visitor import visit_site
 
 #: The network of the pictures.
 _FILM_MBPS = 10.0
@@ -118,9 +118,15 @@ async def measure(ground: Ground, plan: Plan, runtime: Runtime, progress: Progre
                 elif plan.provider == "webgpu":
                     found.notes.append(_only_right(await driver.adapter()))
             if found.loading.loads and plan.provider == "wasm" and plan.networks:
-                await _visit(browser, driver, ground, plan, found)
-            if found.loading.loads and plan.site is not None:
-                found.deliveries = await visit_site(browser, host, ground, plan, progress)
+                if browser.kind == "chromium":
+                    networks = [await calibrated(browser, host, line(n)) for n in plan.networks]
+                    await _visit(browser, driver, ground, networks, plan.longest, found)
+                    if plan.site is not None:
+                        found.deliveries = await visit_site(
+                            browser, plan.site, ground.images[0], networks, progress
+                        )
+                else:
+                    found.notes.append("no visits: only Chromium's network can be throttled")
             return _joined(ground, found, browser.name, runtime, operators)
 
 
@@ -196,20 +202,21 @@ async def _time(driver: Driver, ground: Ground, plan: Plan, found: _Found) -> No
 
 
 async def _visit(
-    browser: Browser, driver: Driver, ground: Ground, plan: Plan, found: _Found
+    browser: Browser,
+    driver: Driver,
+    ground: Ground,
+    networks: Sequence[Line],
+    longest: float,
+    found: _Found,
 ) -> None:
-    if browser.kind != "chromium":
-        found.notes.append("no visits: only Chromium's network can be throttled")
-        return
     host, progress = driver.host, driver.progress
-    networks = [await calibrated(browser, host, line(mbps)) for mbps in plan.networks]
     subjects = [_subject("model", driver.runtime, ground, ground.model)]
     if ground.original is not None and found.original is not None and found.original.loads:
         subjects.append(_subject("original", driver.runtime, ground, ground.original))
     for i, subject in enumerate(subjects):
         add_visit(host, subject)
         progress("visiting over slow networks", i, len(subjects))
-        found.visits += await visits(browser, host, subject, networks, longest=plan.longest)
+        found.visits += await visits(browser, host, subject, networks, longest=longest)
         for film in found.visits:
             measured = film.subject == subject.name and film.seconds is not None
             if measured and film.mbps == _FILM_MBPS:

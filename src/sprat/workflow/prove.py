@@ -22,7 +22,7 @@ from sprat.workflow.ground import Ground, on_data, on_noise
 from sprat.workflow.measure import measure, refused
 from sprat.workflow.plan import Plan
 from sprat.workflow.setting import Split
-from sprat.workflow.site import check_site
+from sprat.workflow.visitor import check_site
 
 
 def prove(

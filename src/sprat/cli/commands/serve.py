@@ -10,15 +10,14 @@ from typing import Annotated
 
 import typer
 
+from sprat.cli.options import PortOption
 from sprat.cli.screen import say
 from sprat.errors import DataNotFoundError
 
 
 def command(
     site: Annotated[Path, typer.Argument(help="A folder that bundle wrote.", show_default=False)],
-    port: Annotated[
-        int, typer.Option("--port", help="0 takes any free one.", min=0, max=65535)
-    ] = 0,
+    port: PortOption = 0,
     network: Annotated[
         float | None,
         typer.Option("--network", min=0.05, help="Slow the line down to so many Mbps."),

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sprat.cli.options import DataOption, with_data_options
+from sprat.cli.options import DataOption, PortOption, with_data_options
 from sprat.cli.screen import bar, say
 
 
@@ -27,9 +27,7 @@ def command(
         Path, typer.Option("--reference", help="The original.", show_default=False)
     ],
     data: DataOption,
-    port: Annotated[
-        int, typer.Option("--port", help="0 takes any free one.", min=0, max=65535)
-    ] = 0,
+    port: PortOption = 0,
     open_: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
     ] = True,

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sprat.browser.delivered import deliveries
-from sprat.browser.host import Host
 from sprat.browser.launch import Browser
 from sprat.browser.static import serving_folder
 from sprat.browser.types import Delivery
-from sprat.browser.visit import calibrated, line
+from sprat.browser.visit import Line
 from sprat.delivery.hosts import page_headers
 from sprat.delivery.manifest import read_manifest
 from sprat.errors import OptionError
 from sprat.files import sha256
 from sprat.progress import Progress
 from sprat.workflow.ground import Ground
-from sprat.workflow.plan import Plan
 
 
 def check_site(site: Path, ground: Ground) -> None:
@@ -46,15 +45,15 @@ def check_site(site: Path, ground: Ground) -> None:
 
 
 async def visit_site(
-    browser: Browser, host: Host, ground: Ground, plan: Plan, progress: Progress
+    browser: Browser, site: Path, image: Path, networks: Sequence[Line], progress: Progress
 ) -> tuple[Delivery, ...]:
     """Visit a bundle over each network, twice with one cache.
 
     Args:
         browser: A Chromium.
-        host: Serves the transfers that set the throttle.
-        ground: The images.
-        plan: The bundle and the networks.
+        site: The bundle.
+        image: What the visitor gives.
+        networks: How fast; calibrated.
         progress: Told how far the work is.
 
     Returns:
@@ -63,14 +62,11 @@ async def visit_site(
     Raises:
         BrowserError: There was no answer.
     """
-    assert plan.site is not None
     sent: list[int] = []
     found: list[Delivery] = []
-    with serving_folder(plan.site, page_headers(True), sent=sent.append) as address:
-        for i, mbps in enumerate(plan.networks):
-            progress("visiting the bundle", i, len(plan.networks))
-            network = await calibrated(browser, host, line(mbps))
-            image = ground.images[0]
+    with serving_folder(site, page_headers(True), sent=sent.append) as address:
+        for i, network in enumerate(networks):
+            progress("visiting the bundle", i, len(networks))
             found += await deliveries(browser, address, image, network, lambda: sum(sent))
-    progress("visiting the bundle", len(plan.networks), len(plan.networks))
+    progress("visiting the bundle", len(networks), len(networks))
     return tuple(found)
