@@ -125,7 +125,7 @@ def _zip(name: str) -> bytes:
         (_zip("weight.npy"), "NumPy archive"),
         (_zip("anything"), "zip archive"),
         (b"\x80\x02}q\x00.", "pickle"),
-        (gzip.compress(b"model"), "gzip"),
+        (gzip.compress(b"model", mtime=0), "gzip"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"\x1c\x00\x00\x00TFL3\x14\x00", "TensorFlow Lite"),
         (b"\x1c\x00\x00\x00ORTM\x14\x00", ".ort"),
