@@ -3,7 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -33,6 +33,7 @@ from sprat.quantization.rate_distortion.rounding import (
     round_rows,
     row_errors,
 )
+from sprat.quantization.rate_distortion.short import short_biases, shorten
 from tests.networks import build, cnn, feeds, mlp
 
 EXAMPLE = Path(__file__).parents[1] / "examples/doodles/doodles.onnx"
@@ -180,6 +181,35 @@ def test_the_file_holds_what_was_decided(model: onnx.ModelProto) -> None:
     for name, values in point.integers.items():
         assert np.array_equal(numpy_helper.to_array(stored[f"{name}_quantized"]), values)
         assert np.array_equal(numpy_helper.to_array(stored[f"{name}_scale"]), point.steps[name])
+    short = [stored[f"{name}_scale"] for name in point.integers]
+    short += [stored[name] for name in point.biases]
+    for tensor in short:
+        assert not (numpy_helper.to_array(tensor).view(np.uint32) & 0xFFFF).any()
+
+
+@given(st.floats(-1e30, 1e30), st.sampled_from(["nearest", "up"]))
+def test_a_short_float_is_near_and_has_16_bits(
+    value: float, rounding: Literal["nearest", "up"]
+) -> None:
+    short = shorten(np.array([value]), rounding)
+    assert (
+        abs(float(short[0]) - value) <= abs(value) / (256 if rounding == "up" else 512) * 2 + 1e-38
+    )
+    assert rounding == "nearest" or abs(value) < 1e-37 or abs(float(short[0])) >= abs(value)
+    assert not int(short.view(np.uint32)[0]) & 0xFFFF or abs(value) < 1e-37
+    assert np.array_equal(shorten(short, rounding), short)
+
+
+def test_a_bias_with_another_use_keeps_its_bits() -> None:
+    model = cnn(4)
+    bias = next(node.input[2] for node in model.graph.node if len(node.input) > 2)
+    assert bias in short_biases(model)
+    (size,) = next(tuple(t.dims) for t in model.graph.initializer if t.name == bias)
+    model.graph.node.append(helper.make_node("Identity", [bias], ["twice"]))
+    model.graph.output.append(
+        helper.make_tensor_value_info("twice", onnx.TensorProto.FLOAT, [size])
+    )
+    assert bias not in short_biases(model)
 
 
 def test_four_bits_are_packed_low_half_first() -> None:

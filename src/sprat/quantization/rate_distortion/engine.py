@@ -28,6 +28,7 @@ from sprat.quantization.rate_distortion.rounding import (
     round_best,
     round_rows,
 )
+from sprat.quantization.rate_distortion.short import short_biases, shorten
 
 #: Mean divergence of some outputs from the reference's, in nats or relative squared error.
 Divergence = Callable[[Sequence[Outputs], Sequence[Outputs]], float]
@@ -105,6 +106,7 @@ class Point:
         integers: Weight name to int8 in the stored shape.
         steps: Weight name to the step, float32 ``[]``, or ``[channels]`` for one each.
         axes: Weight name to the axis of its output channels.
+        biases: Bias name to its values, rounded to 8 bits of mantissa.
         layers: Bits by layer.
         bits: Order-0 entropy of all the integers.
     """
@@ -113,6 +115,7 @@ class Point:
     integers: Mapping[str, NDArray[np.int8]]
     steps: Mapping[str, NDArray[np.float32]]
     axes: Mapping[str, int]
+    biases: Mapping[str, NDArray[np.float32]]
     layers: tuple[LayerBits, ...]
     bits: float
 
@@ -154,7 +157,8 @@ class Prepared:
             progress("rounding", i + 1, len(self.parts))
         total = sum(b.bits_per_weight * b.weights for b in found)
         axes = {part.layer.name: part.layer.axis for part in self.parts}
-        return Point(rate, integers, steps, axes, tuple(found), total)
+        biases = short_biases(self.model)
+        return Point(rate, integers, steps, axes, biases, tuple(found), total)
 
 
 @dataclass(frozen=True)
@@ -328,11 +332,12 @@ def replaced(model: onnx.ModelProto, weights: Mapping[str, NDArray[np.float32]])
 
 
 def expanded(point: Point) -> dict[str, NDArray[np.float32]]:
-    """Return a point's weights in float32: integers times steps."""
-    return {
+    """Return a point's weights in float32, integers times steps, and its biases."""
+    weights = {
         name: values.astype(np.float32) * along(point.steps[name], point.axes[name], values.ndim)
         for name, values in point.integers.items()
     }
+    return {**weights, **point.biases}
 
 
 def along(steps: NDArray[np.float32], axis: int, rank: int) -> NDArray[np.float32]:
@@ -373,15 +378,9 @@ def _steps(part: Part, price: float, coarseness: float) -> NDArray[np.float32]:
     rows = part.weights.reshape(-1, part.weights.shape[-1])
     if not part.per_channel:
         largest = max(float(np.abs(rows).max()), 1e-30)
-        return np.asarray(min(max(wanted, largest / LIMIT), 2 * largest), dtype=np.float32)
+        return shorten(np.asarray(min(max(wanted, largest / LIMIT), 2 * largest)), "up")
     largest_each = np.maximum(np.abs(rows).max(axis=1), 1e-30)
     rms = np.sqrt(np.mean(rows**2, axis=1))
     # The mean square of the steps stays, so that the layer's error stays about the same.
     shares = rms / max(float(np.sqrt(np.mean(rms**2))), 1e-30)
-    return _short(np.clip(wanted * shares, largest_each / LIMIT, 2 * largest_each))
-
-
-def _short(steps: Array) -> NDArray[np.float32]:
-    """Round to 8 bits of mantissa upwards: half the bytes of a scale then compress to nothing."""
-    mantissa, exponent = np.frexp(steps)
-    return np.asarray(np.ldexp(np.ceil(mantissa * 256) / 256, exponent), dtype=np.float32)
+    return shorten(np.clip(wanted * shares, largest_each / LIMIT, 2 * largest_each), "up")
