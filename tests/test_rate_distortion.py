@@ -20,6 +20,7 @@ from sprat.model.session import open_session
 from sprat.model.wire import brotli_bytes
 from sprat.quantization.configs import Static
 from sprat.quantization.rate_distortion import Prepared, integer_graph, pack, prepare
+from sprat.quantization.rate_distortion.biases import shorten
 from sprat.quantization.rate_distortion.choice import choose, cost, temper
 from sprat.quantization.rate_distortion.engine import expanded, measure, replaced
 from sprat.quantization.rate_distortion.layers import find_layers, weight_of
@@ -33,7 +34,6 @@ from sprat.quantization.rate_distortion.rounding import (
     round_rows,
     row_errors,
 )
-from sprat.quantization.rate_distortion.short import short_biases, shorten
 from tests.networks import build, cnn, feeds, mlp
 
 EXAMPLE = Path(__file__).parents[1] / "examples/doodles/doodles.onnx"
@@ -200,16 +200,36 @@ def test_a_short_float_is_near_and_has_16_bits(
     assert np.array_equal(shorten(short, rounding), short)
 
 
-def test_a_bias_with_another_use_keeps_its_bits() -> None:
-    model = cnn(4)
-    bias = next(node.input[2] for node in model.graph.node if len(node.input) > 2)
-    assert bias in short_biases(model)
-    (size,) = next(tuple(t.dims) for t in model.graph.initializer if t.name == bias)
-    model.graph.node.append(helper.make_node("Identity", [bias], ["twice"]))
-    model.graph.output.append(
-        helper.make_tensor_value_info("twice", onnx.TensorProto.FLOAT, [size])
-    )
-    assert bias not in short_biases(model)
+def test_a_layer_keeps_its_mean_output() -> None:
+    model = name_nodes(cnn(4))
+    batches = [feeds(model, 8, seed=i) for i in range(8)]
+    ready = prepare(model, batches, divergence)
+    point = ready.quantize(1e-3)
+    for part in ready.parts:
+        if part.bias is None:
+            continue
+        matrix = part.layer.matrix(expanded(point)[part.layer.name]).astype(np.float64)
+        means = [
+            np.einsum("gok,gk->go", weights, part.mean).ravel() + bias
+            for weights, bias in (
+                (part.weights, part.bias.astype(np.float64)),
+                (matrix, point.biases[part.layer.bias].astype(np.float64)),
+            )
+        ]
+        short = np.abs(point.biases[part.layer.bias]) / 256 + 1e-6
+        assert (np.abs(means[0] - means[1]) <= short).all()
+        assert not np.array_equal(part.bias, point.biases[part.layer.bias])
+
+
+def test_a_bias_with_another_use_is_nobody_s() -> None:
+    model = name_nodes(cnn(4))
+    layer = next(layer for layer in find_layers(model) if layer.bias)
+    (size,) = next(tuple(t.dims) for t in model.graph.initializer if t.name == layer.bias)
+    model.graph.node.append(helper.make_node("Identity", [layer.bias], ["twice"]))
+    twice = helper.make_tensor_value_info("twice", onnx.TensorProto.FLOAT, [size])
+    model.graph.output.append(twice)
+    found = {layer.name: layer.bias for layer in find_layers(model)}
+    assert found[layer.name] == ""
 
 
 def test_four_bits_are_packed_low_half_first() -> None:
@@ -291,7 +311,7 @@ def test_the_way_that_does_best_as_a_whole_is_chosen() -> None:
     clean = name_nodes(simplify(grouped()).model)
     ways = measure(clean, batches(clean), divergence)
     best = choose(ways)
-    assert len(ways.prepared) == 2
+    assert len(ways.prepared) == 4
     assert cost(ways, best, ways.rate) <= min(cost(ways, w, ways.rate) for w in ways.prepared)
     assert choose(replace(ways, prepared=ways.prepared[:1])) is ways.prepared[0]
 
