@@ -232,6 +232,21 @@ def test_a_bias_with_another_use_is_nobody_s() -> None:
     assert found[layer.name] == ""
 
 
+@pytest.mark.parametrize(("shape", "own"), [([8], True), ([1, 8], True), ([8, 1], False)])
+def test_a_sum_is_a_bias_only_along_the_channels(shape: list[int], own: bool) -> None:
+    weights = {
+        "w": np.ones((64, 8), np.float32),
+        "b": np.arange(8, dtype=np.float32).reshape(shape),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("Add", ["b", "m"], ["y"]),
+    ]
+    model = name_nodes(build(nodes, weights, {"x": [8, 64]}, {"y": [8, 8]}))
+    (layer,) = find_layers(model)
+    assert layer.bias == ("b" if own else "")
+
+
 def test_four_bits_are_packed_low_half_first() -> None:
     ready = prepared(cnn(4))
     point = ready.quantize(1e-3)

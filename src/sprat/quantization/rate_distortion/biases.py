@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any, Literal
 
@@ -26,8 +27,8 @@ class Biases:
         self._adds = {
             name: node for node in nodes if node.op_type == "Add" for name in node.input if name
         }
-        self._sizes = {
-            tensor.name: values.size
+        self._shapes = {
+            tensor.name: values.shape
             for tensor in model.graph.initializer
             if tensor.data_type == onnx.TensorProto.FLOAT
             and np.isfinite(values := numpy_helper.to_array(tensor)).all()
@@ -45,7 +46,9 @@ class Biases:
         """
         name = self._added(node)
         alone = self._uses[name] == 1 and self._uses[node.input[1]] == 1
-        return name if alone and self._sizes.get(name) == channels else ""
+        shape = self._shapes.get(name, ())
+        along = shape[-1:] == (channels,) and math.prod(shape) == channels
+        return name if alone and along else ""
 
     def _added(self, node: onnx.NodeProto) -> str:
         flags: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in node.attribute}
