@@ -10,6 +10,7 @@
     │   │   ├── ModelFormatError    not ONNX: truncated, HTML, a checkpoint of another kind
     │   │   ├── ExternalDataError   external data is missing, too short, or leaves the folder
     │   │   └── UnsupportedModelError  valid ONNX that the runtime here cannot load or run
+    │   │       └── LeanUnsupportedError  ... that the lean runtime has no steps for
     │   ├── DataError               the samples
     │   │   ├── DataNotFoundError   no such folder or file, or nothing in it
     │   │   ├── SampleError         one sample cannot be read: an image that is no image
@@ -80,6 +81,10 @@ class ExternalDataError(ModelError):
 
 class UnsupportedModelError(ModelError):
     """The model is ONNX, but the runtime here cannot load or run it."""
+
+
+class LeanUnsupportedError(UnsupportedModelError):
+    """The lean runtime has no steps for a node: operator and attribute are named."""
 
 
 class DataError(InputError):

@@ -1,0 +1,147 @@
+"""Resizing along one axis after the other."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sprat.lean import plan
+from sprat.lean.builder import Builder
+from sprat.lean.nodes import Node
+from sprat.lean.operators.registry import axis_of, lowers
+from sprat.lean.values import Array, Constant, View
+
+
+@lowers("Resize", "Upsample")
+def resize(builder: Builder, node: Node) -> None:
+    """Lower a nearest or linear resize."""
+    x = builder.view(node, 0)
+    mode = node.text("mode", "nearest")
+    if mode not in ("nearest", "linear", "bilinear"):
+        raise node.refused(f"{mode!r}; nearest and linear are there", "attribute mode")
+    if node.integer("antialias", 0):
+        raise node.refused("it is not there", "attribute antialias")
+    sizes, scales = _targets(builder, node, x)
+    for axis, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
+        if size < 1:
+            raise node.refused(f"a size of {size}", "input sizes")
+        if size == x.shape[axis] and scale == 1.0:
+            continue
+        places = _places(node, x.shape[axis], size, scale)
+        x = _along(builder, node, x, axis, places, linear=mode != "nearest")
+    builder.finish(node, x)
+
+
+def _targets(builder: Builder, node: Node, x: View) -> tuple[list[int], list[float]]:
+    """Return the new size of each axis, and its scale."""
+    rank = len(x.shape)
+    if node.op == "Upsample" or node.opset < 11:
+        given = builder.optional(node, 1, "scales")
+        values = node.attributes.get("scales") if given is None else given.expanded.reshape(-1)
+        scales = [float(v) for v in values] if values is not None else []
+        sizes = [math.floor(s * f) for s, f in zip(x.shape, scales, strict=False)]
+    else:
+        scales, sizes = _given(builder, node, x)
+    if len(sizes) != rank:
+        raise node.refused(f"{len(sizes)} sizes for {rank} axes", "inputs scales, sizes")
+    return sizes, scales
+
+
+def _given(builder: Builder, node: Node, x: View) -> tuple[list[float], list[int]]:
+    rank = len(x.shape)
+    axes = [axis_of(node, a, rank, "axes") for a in node.integers("axes", range(rank))]
+    scales, sizes = [1.0] * rank, list(x.shape)
+    wanted = builder.optional(node, 3, "sizes")
+    if wanted is not None and wanted.values.size:
+        if node.text("keep_aspect_ratio_policy", "stretch") != "stretch":
+            raise node.refused("only stretch is there", "attribute keep_aspect_ratio_policy")
+        for axis, size in zip(axes, wanted.values.reshape(-1), strict=False):
+            sizes[axis], scales[axis] = int(size), int(size) / x.shape[axis]
+        return scales, sizes
+    factors = builder.constant(node, 2, "scales").expanded.reshape(-1)
+    for axis, factor in zip(axes, factors, strict=False):
+        scales[axis] = float(factor)
+        sizes[axis] = math.floor(x.shape[axis] * float(factor))
+    return scales, sizes
+
+
+def _places(node: Node, size: int, out: int, scale: float) -> Array:
+    """Return where each new element lies among the old ones."""
+    i = np.arange(out, dtype=np.float64)
+    default = "asymmetric" if node.opset < 11 else "half_pixel"
+    mode = node.text("coordinate_transformation_mode", default)
+    length = scale * size
+    if mode == "half_pixel":
+        return (i + 0.5) / scale - 0.5
+    if mode == "pytorch_half_pixel":
+        return (i + 0.5) / scale - 0.5 if length > 1 else np.zeros(out)
+    if mode == "half_pixel_symmetric":
+        adjustment = out / length
+        return size / 2 * (1 - adjustment) + (i + 0.5) / scale - 0.5
+    if mode == "asymmetric":
+        return i / scale
+    if mode == "align_corners":
+        return i * (size - 1) / (length - 1) if length > 1 else np.zeros(out)
+    raise node.refused(f"{mode!r} is not there", "attribute coordinate_transformation_mode")
+
+
+def _along(
+    builder: Builder, node: Node, x: View, axis: int, places: Array, *, linear: bool
+) -> View:
+    last = x.shape[axis] - 1
+    if linear:
+        low = np.floor(places)
+        weight = (places - low).astype(np.float32)
+        high = np.clip(low + 1, 0, last)
+        return gathered(builder, x, axis, np.clip(low, 0, last), high, weight)
+    rounding = node.text("nearest_mode", "floor" if node.opset < 11 else "round_prefer_floor")
+    functions = {
+        "round_prefer_floor": lambda p: np.ceil(p - 0.5),
+        "round_prefer_ceil": lambda p: np.floor(p + 0.5),
+        "floor": np.floor,
+        "ceil": np.ceil,
+    }
+    if rounding not in functions:
+        raise node.refused(f"{rounding!r} is not there", "attribute nearest_mode")
+    return gathered(builder, x, axis, np.clip(functions[rounding](places), 0, last))
+
+
+def gathered(
+    builder: Builder,
+    x: View,
+    axis: int,
+    low: Array,
+    high: Array | None = None,
+    weight: Array | None = None,
+) -> View:
+    """Add the step that takes indices of an axis, or goes between two of them.
+
+    Args:
+        builder: The program.
+        x: What is taken from.
+        axis: Along which axis.
+        low: Indices, one for each place of the result.
+        high: The other indices.
+        weight: The share of the other, from 0 to 1; float32.
+    """
+    order = x.order if 0 not in x.strides else tuple(range(len(x.shape)))
+    x = builder.dense(x, order)
+    at = order.index(axis)
+    sizes = [x.shape[a] for a in order]
+    shape = list(x.shape)
+    shape[axis] = len(low)
+    share = np.zeros(len(low), np.float32) if weight is None else weight
+    first = builder.table(low)
+    y = builder.new(shape, order)
+    y.storage.integers = x.storage.integers
+    return builder.step(
+        plan.Gather,
+        x=x,
+        y=y,
+        shape=(math.prod(sizes[:at]), sizes[at], math.prod(sizes[at + 1 :])),
+        count=len(low),
+        low=first,
+        high=first if high is None else builder.table(high),
+        weight=builder.packed(Constant(np.ascontiguousarray(share, dtype=np.float32))),
+    )

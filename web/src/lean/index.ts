@@ -1,0 +1,3 @@
+/** What a page or a worker imports of the lean runtime. */
+
+export { LeanSession, type Source } from "./session.js";
