@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from sprat.browser.node import Answer, Case, answers
+from sprat.browser.lean import Answer, Case, answers
 from sprat.lean.compile import compile_model
 from sprat.lean.plan import plan_text
 from sprat.model.session import Feeds, Outputs, open_session, run

@@ -43,7 +43,7 @@ async function single(entry: string, ssr: boolean): Promise<Uint8Array> {
   return new TextEncoder().encode(output.output[0].code);
 }
 
-/** Put the lean runtime beside the pages: two wasm files, the executor, and the same for Node. */
+/** Put the lean runtime beside the pages: two wasm files, the executor, and what tries plans in Node and in a worker. */
 function leanRuntime(): Plugin {
   return {
     name: "lean-runtime",
@@ -62,8 +62,10 @@ function leanRuntime(): Plugin {
         const source = smallest(content);
         this.emitFile({ type: "asset", fileName: `lean/${name}.br`, source });
       }
-      const node = await single("src/lean/node.ts", true);
-      this.emitFile({ type: "asset", fileName: "lean/node.mjs", source: node });
+      for (const name of ["node", "worker"]) {
+        const source = await single(`src/lean/${name}.ts`, name === "node");
+        this.emitFile({ type: "asset", fileName: `lean/${name}.mjs`, source });
+      }
       const list = { package: lean.PACKAGE, version, license: "Apache-2.0", files };
       const source = `${JSON.stringify(list, null, 2)}\n`;
       this.emitFile({ type: "asset", fileName: "lean/runtime.json", source });

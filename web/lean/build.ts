@@ -60,19 +60,23 @@ export function helper(): Uint8Array {
       "-Wl,--strip-all";
     const args = ["-m", "ziglang", "cc", ...flags.split(" "), "-o", out, "helper.c"];
     execFileSync("python", args, { cwd: here("."), stdio: ["ignore", "inherit", "inherit"] });
-    const content = readFileSync(out);
-    checkEmpty(content);
-    return content;
+    return alone(readFileSync(out));
   } finally {
     rmSync(made, { recursive: true });
   }
 }
 
-/** The helper's memory is XNNPACK's: it may bring no data and no stack of its own. */
-function checkEmpty(content: Uint8Array): void {
+/**
+ * The helper without the stack pointer that the linker gives every module.
+ *
+ * Its memory is XNNPACK's: it may bring no data and use no stack of its own.
+ */
+function alone(content: Uint8Array): Uint8Array {
   const module = binaryen.readBinary(content);
-  const data = module.getNumMemorySegments();
-  const stacked = /\(global \$/.test(module.emitText());
+  module.runPasses(["remove-unused-module-elements"]);
+  const found = /\((data|global) /.exec(module.emitText());
+  const stripped = module.emitBinary();
   module.dispose();
-  if (data > 0 || stacked) throw new Error("helper.c needs data or a stack, which it may not have");
+  if (found !== null) throw new Error(`helper.c needs a ${found[1]} of its own: it may have none`);
+  return stripped;
 }

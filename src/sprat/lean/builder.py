@@ -10,7 +10,7 @@ import numpy as np
 
 from sprat.errors import LeanUnsupportedError
 from sprat.lean import memory, plan
-from sprat.lean.nodes import Node
+from sprat.lean.nodes import ELSEWHERE, Node
 from sprat.lean.values import Constant, Storage, Value, View, dense_strides, merge_axes
 from sprat.lean.weights import Weights
 
@@ -189,7 +189,7 @@ class Builder:
             raise LeanUnsupportedError(
                 f"a tensor of shape {list(y.shape)} cannot be walked over {_AXES} axes in the "
                 "lean runtime.",
-                hint="Use ONNX Runtime Web for this model.",
+                hint=ELSEWHERE,
             )
         rest = _AXES - len(shape)
         strides = [(*[0] * rest, *m) for m in merged]
@@ -274,4 +274,3 @@ class Builder:
             if free and apart and whole and not {own, x.storage} & kept:
                 merged[y.storage] = own
         return merged
-

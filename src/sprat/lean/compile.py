@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
-from sprat.errors import LeanUnsupportedError
+from sprat.errors import LeanUnsupportedError, OptionError
 from sprat.lean import folding
 from sprat.lean.builder import Builder
-from sprat.lean.nodes import Node, read_nodes
+from sprat.lean.nodes import ELSEWHERE, Node, read_nodes
 from sprat.lean.operators import OPERATORS
 from sprat.lean.plan import Plan, Type
 from sprat.lean.values import Constant, View
@@ -49,13 +50,16 @@ class Compiled:
 
 
 def compile_model(
-    model: onnx.ModelProto, *, batch: int = 1, progress: Progress = silent
+    model: onnx.ModelProto,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    progress: Progress = silent,
 ) -> Compiled:
     """Compile a model.
 
     Args:
         model: A checked model (:func:`sprat.model.load.load`); it is not changed.
-        batch: What a dynamic first axis of an input becomes; other dynamic axes become 1.
+        shapes: Shapes of inputs by name. Without one a dynamic first axis becomes 1.
         progress: Told how many nodes are lowered.
 
     Returns:
@@ -64,6 +68,7 @@ def compile_model(
     Raises:
         LeanUnsupportedError: A node, an input or an output that the lean runtime cannot do; the
             error names it.
+        OptionError: A shape does not fit its input.
     """
     nodes = read_nodes(model)
     builder = Builder(kept=frozenset(v.name for v in model.graph.output))
@@ -74,7 +79,7 @@ def compile_model(
     builder.users = dict(users)
     for tensor in model.graph.initializer:
         builder.values[tensor.name] = folding.read_tensor(tensor)
-    inputs = _inputs(builder, model, batch)
+    inputs = _inputs(builder, model, shapes or {})
     for index, node in enumerate(nodes):
         progress("compiling", index, len(nodes))
         _lower(builder, node)
@@ -89,7 +94,7 @@ def compile_model(
 
 
 def _inputs(
-    builder: Builder, model: onnx.ModelProto, batch: int
+    builder: Builder, model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]
 ) -> list[tuple[str, Type, View]]:
     found: list[tuple[str, Type, View]] = []
     for value in model.graph.input:
@@ -101,24 +106,43 @@ def _inputs(
                 f"an input of type {dtype_name(kind.elem_type)}, or without a shape, is not there "
                 "in the lean runtime.",
                 where=f"input {shown(value.name)}",
-                hint="Use ONNX Runtime Web for this model.",
+                hint=ELSEWHERE,
             )
-        if any(d.HasField("dim_value") and d.dim_value < 1 for d in kind.shape.dim):
-            raise LeanUnsupportedError(
-                "an input without elements is not there in the lean runtime.",
-                where=f"input {shown(value.name)}",
-            )
-        shape = [
-            d.dim_value if d.dim_value > 0 else (batch if axis == 0 else 1)
-            for axis, d in enumerate(kind.shape.dim)
-        ]
-        view = builder.new(shape)
+        view = builder.new(_shape(value, shapes.get(value.name)))
         view.storage.integers = kind.elem_type != TensorProto.FLOAT
         builder.values[value.name] = view
         found.append((value.name, _TYPES[kind.elem_type], view))
-    if not found:
-        raise LeanUnsupportedError("the model has no input.", where=model.graph.name)
+    unknown = set(shapes) - {name for name, _, _ in found}
+    if unknown or not found:
+        names = ", ".join(shown(name) for name, _, _ in found) or "none"
+        raise OptionError(f"there is no input {', '.join(map(shown, unknown))}; inputs: {names}.")
     return found
+
+
+def _shape(value: onnx.ValueInfoProto, given: Sequence[int] | None) -> tuple[int, ...]:
+    """Return an input's shape without dynamic axes."""
+    said = [d.dim_value if d.HasField("dim_value") else 0 for d in value.type.tensor_type.shape.dim]
+    fixed = [d.HasField("dim_value") for d in value.type.tensor_type.shape.dim]
+    if given is not None:
+        fits = len(given) == len(said) and all(
+            not f or g == s for g, s, f in zip(given, said, fixed, strict=True)
+        )
+        if not fits or min(given, default=1) < 1:
+            wanted = "x".join(str(s) if f else "?" for s, f in zip(said, fixed, strict=True))
+            raise OptionError(
+                f"{'x'.join(map(str, given))} does not fit {wanted}.", where=shown(value.name)
+            )
+        return tuple(given)
+    if fixed and not fixed[0]:
+        said[0] = 1
+    if min(said, default=1) < 1:
+        raise LeanUnsupportedError(
+            f"axis {min(range(len(said)), key=said.__getitem__)} is dynamic or empty; the lean "
+            "runtime lays out its memory ahead.",
+            where=f"input {shown(value.name)}",
+            hint="Give the shape: --shape NAME=1x3x224x224.",
+        )
+    return tuple(said)
 
 
 def _output(builder: Builder, name: str) -> View:
@@ -129,14 +153,14 @@ def _output(builder: Builder, name: str) -> View:
             raise LeanUnsupportedError(
                 f"an output of type {value.expanded.dtype} is not there in the lean runtime.",
                 where=f"output {shown(name)}",
-                hint="Use ONNX Runtime Web for this model.",
+                hint=ELSEWHERE,
             )
         return builder.resident(value)
     if value.storage.integers:
         raise LeanUnsupportedError(
             "an output of whole numbers is not there in the lean runtime.",
             where=f"output {shown(name)}",
-            hint="Use ONNX Runtime Web for this model.",
+            hint=ELSEWHERE,
         )
     return builder.dense(value)
 

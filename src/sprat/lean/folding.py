@@ -107,8 +107,10 @@ def evaluate(node: Node, values: list[Constant | None]) -> list[Constant]:
     try:
         found = ReferenceEvaluator(model).run(None, arrays)
         made = dict(zip(named, found, strict=True))
-        return [Constant(np.ascontiguousarray(np.asarray(made[n]))) if n else Constant(np.zeros(0))
-                for n in proto.output]
+        return [
+            Constant(np.ascontiguousarray(np.asarray(made[n]))) if n else Constant(np.zeros(0))
+            for n in proto.output
+        ]
     except Exception as error:  # the reference implementation raises many unrelated classes
         raise node.refused(f"its constant inputs cannot be computed with ({error})") from error
 

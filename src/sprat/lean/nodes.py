@@ -12,6 +12,9 @@ from onnx import helper
 from sprat.errors import LeanUnsupportedError
 from sprat.model.nodes import printable, shown
 
+#: What to do where the lean runtime cannot do something.
+ELSEWHERE = "Use ONNX Runtime Web for this model."
+
 
 @dataclass(frozen=True)
 class Node:
@@ -67,7 +70,7 @@ class Node:
         return LeanUnsupportedError(
             f"{what} in the lean runtime.",
             where=f"node {shown(self.name)}, operator {printable(self.op)}{part}",
-            hint="Use ONNX Runtime Web for this model.",
+            hint=ELSEWHERE,
         )
 
 

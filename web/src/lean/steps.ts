@@ -12,6 +12,11 @@ const UNARY =
 const BINARY = "copy add sub mul div min max prelu pow".split(" ");
 const REDUCE = "sum mean max min prod squares".split(" ");
 
+/** Bounds that keep a stranger's plan from overflowing XNNPACK's own sums or from running for ever. */
+const WINDOW = 2 ** 16;
+const PACKED = 2 ** 26;
+const WORK = 2 ** 36;
+
 /** Runs the step. */
 export type Run = () => void;
 
@@ -110,6 +115,11 @@ function conv(step: Reader, room: Room): Checked {
   const activation = step.word("activation", ACTIVATIONS, "none");
   const depthwise = step.flag("depthwise");
   step.need(!depthwise || out % c === 0, `${out} channels of ${c}`);
+  const numbers = [kh, kw, sh, sw, dh, dw, ...pads];
+  step.need(
+    numbers.every((v) => v < WINDOW),
+    "a window is too large",
+  );
   const [farH, farW] = [(kh - 1) * dh + 1, (kw - 1) * dw + 1];
   const size = (height: number, width: number) =>
     (Math.floor((height + top + bottom - farH) / sh) + 1) *
@@ -119,6 +129,9 @@ function conv(step: Reader, room: Room): Checked {
   const smallW = Math.max(1, farW - left - right);
   const small: [number, number] = [smallH * smallW * c, size(smallH, smallW) * out];
   const weight = kh * kw * c * (depthwise ? out / c : out);
+  // XNNPACK packs eight channels at a time, and lists a pointer for each place of each window.
+  step.need(kh * kw * (depthwise ? 1 : c) * (out + 8) <= PACKED, "too many weights");
+  step.need(size(h, w) * kh * kw <= PACKED, "too many windows");
   const name = depthwise ? "FusedDepthwiseConv2D" : "FusedConv2D";
   return packing(
     step,
@@ -153,6 +166,7 @@ function dense(step: Reader, room: Room): Checked {
   const activation = step.word("activation", ACTIVATIONS, "none");
   const { machine } = room;
   const sizes = { x: rows * k, y: rows * n, weight: k * n, bias: n };
+  step.need(k * (n + 8) <= PACKED, "too many weights");
   let [tinyShape, shape, other] = [0, 0, 0];
   return packing(step, room, { ...sizes, small: [k, n] }, (x, y, weight, bias, tiny) => {
     if (shape === 0) {
@@ -186,6 +200,7 @@ function binary(step: Reader, room: Room): Checked {
     const [low, high] = reach(shape, strides[i]!);
     return span(step, room, name, high + 1, low);
   });
+  step.need(product(shape) <= room.memory, `shape is ${shape}`);
   const low = step.number("low", Number.NEGATIVE_INFINITY);
   const high = step.number("high", Number.POSITIVE_INFINITY);
   const list = [...shape, ...strides.flat()];
@@ -225,13 +240,14 @@ function pool(step: Reader, room: Room): Checked {
     step.ints("pads", 2, 0, [0, 0]),
   ].flat();
   step.need(
-    windows.every((v) => v < 65536),
+    windows.every((v) => v < WINDOW),
     "a window is too large",
   );
   const counted = step.has("counted");
   const [n, , , c] = shape;
   const x = span(step, room, "x", product(shape));
   const y = span(step, room, "y", n * product(out) * c);
+  step.need(n * product(out) * c * windows[0]! * windows[1]! <= WORK, "too many windows");
   const list = [...shape, ...out, ...windows, ...step.ints("counted", 2, 0, [0, 0])];
   const kind = step.word("kind", ["max", "mean"]);
   return kernel(room, "pool", () => [
@@ -251,6 +267,7 @@ const STEPS: Record<string, (step: Reader, room: Room) => Checked> = {
   multiply(step, room) {
     const [count, m, n, k] = step.ints("shape", 4, 1) as [number, number, number, number];
     const steps = step.ints("steps", 3) as [number, number, number];
+    step.need(count * m * n * k <= WORK, "the product is too large");
     const sizes = [m * n, m * k, k * n];
     const [y, x, b] = ["y", "x", "b"].map((name, i) =>
       span(step, room, name, (count - 1) * steps[i]! + sizes[i]!),

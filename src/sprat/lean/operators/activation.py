@@ -42,22 +42,24 @@ class Function:
         return known.get(self.limits, "none")
 
 
-_PLAIN: dict[str, plan.Unary] = {
-    "Sigmoid": "sigmoid",
-    "HardSwish": "hardswish",
-    "Swish": "silu",
-    "Tanh": "tanh",
-    "Erf": "erf",
-    "Exp": "exp",
-    "Sqrt": "sqrt",
-    "Abs": "abs",
-    "Floor": "floor",
-    "Ceil": "ceil",
-    "Log": "log",
-    "Sin": "sin",
-    "Cos": "cos",
-    "Round": "round",
-    "Softplus": "softplus",
+_PLAIN: dict[str, Function] = {
+    "Relu": Function("clip", 0.0),
+    "Sigmoid": Function("sigmoid"),
+    "HardSwish": Function("hardswish"),
+    "Tanh": Function("tanh"),
+    "Erf": Function("erf"),
+    "Exp": Function("exp"),
+    "Sqrt": Function("sqrt"),
+    "Abs": Function("abs"),
+    "Neg": Function("affine", -1.0, 0.0),
+    "Reciprocal": Function("reciprocal", 1.0),
+    "Floor": Function("floor"),
+    "Ceil": Function("ceil"),
+    "Round": Function("round"),
+    "Log": Function("log"),
+    "Sin": Function("sin"),
+    "Cos": Function("cos"),
+    "Softplus": Function("softplus"),
 }
 
 
@@ -86,7 +88,6 @@ def _swish(_: Builder, node: Node) -> Function:
 
 
 _FUNCTIONS: dict[str, Callable[[Builder, Node], Function]] = {
-    "Relu": lambda _, node: Function("clip", 0.0),
     "Clip": _clip,
     "LeakyRelu": lambda _, node: Function("leaky", node.number("alpha", 0.01)),
     "Elu": lambda _, node: Function("elu", node.number("alpha", 1.0)),
@@ -95,8 +96,6 @@ _FUNCTIONS: dict[str, Callable[[Builder, Node], Function]] = {
     ),
     "Gelu": _gelu,
     "Swish": _swish,
-    "Neg": lambda _, node: Function("affine", -1.0, 0.0),
-    "Reciprocal": lambda _, node: Function("reciprocal", 1.0),
 }
 
 
@@ -109,7 +108,7 @@ def function_of(builder: Builder, node: Node) -> Function | None:
     """Return the function that a node is; None where it is none of one element."""
     if node.op in _FUNCTIONS:
         return _FUNCTIONS[node.op](builder, node)
-    return Function(_PLAIN[node.op]) if node.op in _PLAIN else None
+    return _PLAIN.get(node.op)
 
 
 def apply(builder: Builder, function: Function, x: View) -> View:

@@ -228,6 +228,7 @@ def _with_scales(
     if user is None or user.op != "BatchNormalization" or user.inputs[0] != node.outputs[0]:
         return weight, bias, node
     factor, shift = normalization(builder, user)
+    builder.done.add(user.outputs[0])
     own = np.zeros(len(factor), np.float32) if bias is None else bias.expanded
     moved = Constant(np.asarray(own * factor + shift, dtype=np.float32))
     return weight.scaled(factor.reshape(-1, 1, 1, 1)), moved, user
@@ -268,9 +269,7 @@ def conv_transpose(builder: Builder, node: Node) -> None:
     turned = weight.seen(lambda a: a.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])
     turned = Constant(np.ascontiguousarray(turned.expanded))
     starts = [r - 1 - p for r, p in zip(window.reach, window.pads[:2], strict=True)]
-    ends = [
-        r - 1 - p + e for r, p, e in zip(window.reach, window.pads[2:], extra, strict=True)
-    ]
+    ends = [r - 1 - p + e for r, p, e in zip(window.reach, window.pads[2:], extra, strict=True)]
     if min(*starts, *ends) < 0:
         raise node.refused("pads beyond the kernel are not there", "attribute pads")
     spread = _spread(builder, x, window.strides)

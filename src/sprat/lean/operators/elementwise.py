@@ -128,7 +128,7 @@ def _keeps(shape: Shape, other: Shape) -> bool:
 
 
 def _gate(builder: Builder, node: Node, function: Function) -> tuple[Function, Node] | None:
-    """Return the function that ``x · sigmoid(x)`` or ``x · hardsigmoid(x)`` is, with the product."""
+    """Return the function that a gate times its own input is, with the product's node."""
     user = builder.only_user(node.outputs[0])
     pair = {node.inputs[0], node.outputs[0]}
     if user is None or user.op != "Mul" or len(user.inputs) != 2 or set(user.inputs) != pair:

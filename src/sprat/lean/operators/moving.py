@@ -157,9 +157,7 @@ def split(builder: Builder, node: Node) -> None:
         sizes = [int(v) for v in builder.constant(node, 1, "split").values.reshape(-1)]
     if not sizes:
         each = -(-x.shape[axis] // len(node.outputs))
-        sizes = [
-            min(each, x.shape[axis] - i * each) for i in range(len(node.outputs))
-        ]
+        sizes = [min(each, x.shape[axis] - i * each) for i in range(len(node.outputs))]
     if sum(sizes) != x.shape[axis] or min(sizes) < 1 or len(sizes) != len(node.outputs):
         raise node.refused(f"{sizes} are no parts of {x.shape[axis]}", "input split")
     start = 0
@@ -235,9 +233,7 @@ def _can_pad(user: Node, name: str) -> bool:
     return own and user.text("auto_pad", "NOTSET") in ("NOTSET", "VALID")
 
 
-def padded(
-    builder: Builder, x: View, before: list[int], after: list[int], value: float
-) -> View:
+def padded(builder: Builder, x: View, before: list[int], after: list[int], value: float) -> View:
     """Return a tensor with a value around it."""
     shape = tuple(s + a + b for s, a, b in zip(x.shape, before, after, strict=True))
     y = builder.new(shape, NHWC if len(shape) == 4 else x.order)

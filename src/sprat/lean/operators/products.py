@@ -59,7 +59,11 @@ def matmul(builder: Builder, node: Node) -> None:
             builder.finish(node, y)
     if one_a or one_b:
         shape = y.shape[: len(y.shape) - one_a - one_b]
-        shape = (*y.shape[:-2], *([] if one_a else [y.shape[-2]]), *([] if one_b else [y.shape[-1]]))
+        shape = (
+            *y.shape[:-2],
+            *([] if one_a else [y.shape[-2]]),
+            *([] if one_b else [y.shape[-1]]),
+        )
         found = builder.dense(y).reshaped(shape)
         assert found is not None
         builder.finish(node, found)
@@ -127,7 +131,10 @@ def _added_row(
     other = user.inputs[0] if user.inputs[1] == node.outputs[0] else user.inputs[1]
     value = builder.values.get(other)
     row = _row(value, n) if value is not None else None
-    return (row, user) if row is not None else (None, None)
+    if row is None:
+        return None, None
+    builder.done.add(user.outputs[0])
+    return row, user
 
 
 def _row(value: Value, n: int) -> Constant | None:

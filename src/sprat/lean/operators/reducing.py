@@ -89,9 +89,7 @@ def _grouped(x: View, gone: set[int]) -> tuple[int, ...]:
     places = [i for i, axis in enumerate(own) if axis in gone]
     near = not places or places[-1] - places[0] == len(places) - 1
     strides = dense_strides(x.shape, (*rest, *own))
-    dense = all(
-        s == t for s, t, size in zip(x.strides, strides, x.shape, strict=True) if size > 1
-    )
+    dense = all(s == t for s, t, size in zip(x.strides, strides, x.shape, strict=True) if size > 1)
     if not (near and dense):
         own = [a for a in own if a not in gone] + [a for a in own if a in gone]
         places = [i for i, axis in enumerate(own) if axis in gone]

@@ -67,22 +67,27 @@ def _given(builder: Builder, node: Node, x: View) -> tuple[list[float], list[int
 
 
 def _places(node: Node, size: int, out: int, scale: float) -> Array:
-    """Return where each new element lies among the old ones."""
-    i = np.arange(out, dtype=np.float64)
+    """Return where each new element lies among the old ones.
+
+    In float32, as ONNX Runtime computes it: half way between two, the last bit decides.
+    """
+    one, half = np.float32(1), np.float32(0.5)
+    i = np.arange(out, dtype=np.float32)
+    factor, length = np.float32(scale), np.float32(scale * size)
     default = "asymmetric" if node.opset < 11 else "half_pixel"
     mode = node.text("coordinate_transformation_mode", default)
-    length = scale * size
     if mode == "half_pixel":
-        return (i + 0.5) / scale - 0.5
+        return (i + half) / factor - half
     if mode == "pytorch_half_pixel":
-        return (i + 0.5) / scale - 0.5 if length > 1 else np.zeros(out)
+        return (i + half) / factor - half if length > 1 else np.zeros(out, np.float32)
     if mode == "half_pixel_symmetric":
-        adjustment = out / length
-        return size / 2 * (1 - adjustment) + (i + 0.5) / scale - 0.5
+        adjustment = np.float32(out) / length
+        return np.float32(size) / 2 * (one - adjustment) + (i + half) / factor - half
     if mode == "asymmetric":
-        return i / scale
+        return i / factor
     if mode == "align_corners":
-        return i * (size - 1) / (length - 1) if length > 1 else np.zeros(out)
+        span = length - one
+        return i * np.float32(size - 1) / span if length > 1 else np.zeros(out, np.float32)
     raise node.refused(f"{mode!r} is not there", "attribute coordinate_transformation_mode")
 
 
