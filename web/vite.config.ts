@@ -66,6 +66,8 @@ function leanRuntime(): Plugin {
         const source = await single(`src/lean/${name}.ts`, name === "node");
         this.emitFile({ type: "asset", fileName: `lean/${name}.mjs`, source });
       }
+      const licences = readFileSync(here("lean/LICENSES.txt"));
+      this.emitFile({ type: "asset", fileName: "lean/LICENSES.txt", source: licences });
       const list = { package: lean.PACKAGE, version, license: "Apache-2.0", files };
       const source = `${JSON.stringify(list, null, 2)}\n`;
       this.emitFile({ type: "asset", fileName: "lean/runtime.json", source });

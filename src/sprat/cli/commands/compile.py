@@ -81,13 +81,14 @@ def _shapes(given: list[str]) -> dict[str, list[int]]:
 def _show(found: Compilation) -> None:
     steps = ", ".join(f"{count} {op}" for op, count in found.steps.items())
     say(f"{sum(found.steps.values())} steps: {steps}")
+    runtime, plan = found.runtime_brotli / 1000, found.plan_brotli / 1000
     kind = "samples" if found.real else "random inputs"
     say(
         f"Checked in {found.place} on {found.samples} {kind}: the largest difference from native "
         f"is {found.largest:.1e}; {megabytes(found.heap)} of memory"
     )
     say(
-        f"The page needs {(found.runtime_brotli + found.plan_brotli) / 1000:.1f} KB in br-11 beside "
-        f"the weights: runtime {found.runtime_brotli / 1000:.1f}, plan {found.plan_brotli / 1000:.1f}"
+        f"The page needs {runtime + plan:.1f} KB in br-11 beside the weights: "
+        f"runtime {runtime:.1f}, plan {plan:.1f}"
     )
     say(f"Wrote {found.plan} and {found.weights}")

@@ -90,7 +90,7 @@ def _product(
         return y
     bias, last, taken = None, node, None
     if finish:
-        bias, taken = _added_row(builder, node, n, c)
+        bias, taken = _added_row(builder, node, n, len(x.shape), c)
         last = taken or node
     elif c is not None:
         raise node.refused("a bias on a vector")
@@ -120,7 +120,7 @@ def _product(
 
 
 def _added_row(
-    builder: Builder, node: Node, n: int, c: Value | None
+    builder: Builder, node: Node, n: int, rank: int, c: Value | None
 ) -> tuple[Constant | None, Node | None]:
     """Return the constant row that is added to a product, and the Add that it comes from."""
     if c is not None:
@@ -130,7 +130,8 @@ def _added_row(
         return None, None
     other = user.inputs[0] if user.inputs[1] == node.outputs[0] else user.inputs[1]
     value = builder.values.get(other)
-    row = _row(value, n) if value is not None else None
+    fits = value is not None and len(value.shape) <= rank
+    row = _row(value, n) if fits and value is not None else None
     if row is None:
         return None, None
     builder.done.add(user.outputs[0])
