@@ -99,9 +99,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--keep", type=Path, help="an empty folder where the models stay")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fish-") as place:
-        folder = Path(place)
+        folder = options.keep or Path(place)
+        folder.mkdir(parents=True, exist_ok=True)
         made = {
             **peers(options.model, options.data, folder),
             **ours(options.model, options.data, folder),

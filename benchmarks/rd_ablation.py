@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks.rd_curve import Compared, Ground, open_ground
 from sprat.quantization.rate_distortion import Prepared, choice, engine
 from sprat.quantization.rate_distortion.engine import Part
+from sprat.quantization.rate_distortion.moments import Moments
 
 #: Makes the rate term vanish against the error while the steps stay.
 _FREE = 1e-9
@@ -49,6 +50,7 @@ def variants(ground: Ground) -> Iterator[Variant]:
         yield Variant(f"{name}, equal steps", with_price(whole, share), scale=share)
     yield Variant("no sensitivity: local output error", changed(whole, _levelled(whole.parts)))
     yield Variant("finer levels: coarseness 8.7 for 24", replace(whole, coarseness=8.7))
+    yield Variant("no correction of the biases", changed(whole, _uncorrected))
     del whole
     yield Variant("a quarter of the samples", ground.prepare(share=4))
     with mock.patch.multiple(engine, DAMPING=0.1):
@@ -57,6 +59,8 @@ def variants(ground: Ground) -> Iterator[Variant]:
         yield Variant("no choice by the whole model", ground.prepare())
     with mock.patch.multiple(engine, CAUTIOUS_DAMPING=engine.DAMPING, _DENSE=float("inf")):
         yield Variant("one damping, one step per layer", ground.prepare())
+    with mock.patch.object(Moments, "covariance", lambda moments: moments.second):
+        yield Variant("no weighing about the mean", ground.prepare())
 
 
 def changed(prepared: Prepared, change: Callable[[Part], Part]) -> Prepared:
@@ -75,6 +79,11 @@ def _alone(part: Part) -> Part:
     factors = np.zeros_like(part.factors)
     np.einsum("gii->gi", factors)[...] = diagonal
     return replace(part, factors=factors)
+
+
+def _uncorrected(part: Part) -> Part:
+    """Keep the bias: nothing makes good what rounding does to the mean output."""
+    return replace(part, mean=np.zeros_like(part.mean))
 
 
 def _levelled(parts: Sequence[Part]) -> Callable[[Part], Part]:

@@ -102,7 +102,8 @@ def test_optimize_writes_a_model_of_under_a_third_with_its_record_and_report(res
 
 
 def test_verify_gives_its_verdict_by_exit_code(result: Path) -> None:
-    judge = ("--reference", MODEL, "--data", DATA, "--limit", 48, "--max-drop", 5)
+    # On 48 doodles one flip is two points: the bar is wide, the code of each verdict is tested.
+    judge = ("--reference", MODEL, "--data", DATA, "--limit", 48, "--max-drop", 15)
     assert _sprat("verify", result, *judge).returncode == 0
     assert _sprat("verify", result, *judge, "--max-bytes", 1000).returncode == 1
     missing = _sprat("verify", result / "nowhere.onnx", *judge)

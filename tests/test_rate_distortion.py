@@ -3,7 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -20,6 +20,7 @@ from sprat.model.session import open_session
 from sprat.model.wire import brotli_bytes
 from sprat.quantization.configs import Static
 from sprat.quantization.rate_distortion import Prepared, integer_graph, pack, prepare
+from sprat.quantization.rate_distortion.biases import shorten
 from sprat.quantization.rate_distortion.choice import choose, cost, temper
 from sprat.quantization.rate_distortion.engine import expanded, measure, replaced
 from sprat.quantization.rate_distortion.layers import find_layers, weight_of
@@ -180,6 +181,70 @@ def test_the_file_holds_what_was_decided(model: onnx.ModelProto) -> None:
     for name, values in point.integers.items():
         assert np.array_equal(numpy_helper.to_array(stored[f"{name}_quantized"]), values)
         assert np.array_equal(numpy_helper.to_array(stored[f"{name}_scale"]), point.steps[name])
+    short = [stored[f"{name}_scale"] for name in point.integers]
+    short += [stored[name] for name in point.biases]
+    for tensor in short:
+        assert not (numpy_helper.to_array(tensor).view(np.uint32) & 0xFFFF).any()
+
+
+@given(st.floats(-1e30, 1e30), st.sampled_from(["nearest", "up"]))
+def test_a_short_float_is_near_and_has_16_bits(
+    value: float, rounding: Literal["nearest", "up"]
+) -> None:
+    short = shorten(np.array([value]), rounding)
+    assert (
+        abs(float(short[0]) - value) <= abs(value) / (256 if rounding == "up" else 512) * 2 + 1e-38
+    )
+    assert rounding == "nearest" or abs(value) < 1e-37 or abs(float(short[0])) >= abs(value)
+    assert not int(short.view(np.uint32)[0]) & 0xFFFF or abs(value) < 1e-37
+    assert np.array_equal(shorten(short, rounding), short)
+
+
+def test_a_layer_keeps_its_mean_output() -> None:
+    model = name_nodes(cnn(4))
+    batches = [feeds(model, 8, seed=i) for i in range(8)]
+    ready = prepare(model, batches, divergence)
+    point = ready.quantize(1e-3)
+    for part in ready.parts:
+        if part.bias is None:
+            continue
+        matrix = part.layer.matrix(expanded(point)[part.layer.name]).astype(np.float64)
+        means = [
+            np.einsum("gok,gk->go", weights, part.mean).ravel() + bias
+            for weights, bias in (
+                (part.weights, part.bias.astype(np.float64)),
+                (matrix, point.biases[part.layer.bias].astype(np.float64)),
+            )
+        ]
+        short = np.abs(point.biases[part.layer.bias]) / 256 + 1e-6
+        assert (np.abs(means[0] - means[1]) <= short).all()
+        assert not np.array_equal(part.bias, point.biases[part.layer.bias])
+
+
+def test_a_bias_with_another_use_is_nobody_s() -> None:
+    model = name_nodes(cnn(4))
+    layer = next(layer for layer in find_layers(model) if layer.bias)
+    (size,) = next(tuple(t.dims) for t in model.graph.initializer if t.name == layer.bias)
+    model.graph.node.append(helper.make_node("Identity", [layer.bias], ["twice"]))
+    twice = helper.make_tensor_value_info("twice", onnx.TensorProto.FLOAT, [size])
+    model.graph.output.append(twice)
+    found = {layer.name: layer.bias for layer in find_layers(model)}
+    assert found[layer.name] == ""
+
+
+@pytest.mark.parametrize(("shape", "own"), [([8], True), ([1, 8], True), ([8, 1], False)])
+def test_a_sum_is_a_bias_only_along_the_channels(shape: list[int], own: bool) -> None:
+    weights = {
+        "w": np.ones((64, 8), np.float32),
+        "b": np.arange(8, dtype=np.float32).reshape(shape),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("Add", ["b", "m"], ["y"]),
+    ]
+    model = name_nodes(build(nodes, weights, {"x": [8, 64]}, {"y": [8, 8]}))
+    (layer,) = find_layers(model)
+    assert layer.bias == ("b" if own else "")
 
 
 def test_four_bits_are_packed_low_half_first() -> None:
@@ -261,7 +326,7 @@ def test_the_way_that_does_best_as_a_whole_is_chosen() -> None:
     clean = name_nodes(simplify(grouped()).model)
     ways = measure(clean, batches(clean), divergence)
     best = choose(ways)
-    assert len(ways.prepared) == 2
+    assert len(ways.prepared) == 4
     assert cost(ways, best, ways.rate) <= min(cost(ways, w, ways.rate) for w in ways.prepared)
     assert choose(replace(ways, prepared=ways.prepared[:1])) is ways.prepared[0]
 

@@ -1,5 +1,12 @@
 """The command line. Nothing below it prints."""
 
-from sprat.cli.app import main
+import sys
 
-__all__ = ["main"]
+
+def main() -> None:
+    """Run the command line; what takes time to import comes late, so that Ctrl-C is clean then."""
+    try:
+        from sprat.cli.app import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()

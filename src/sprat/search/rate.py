@@ -37,7 +37,9 @@ STATIC_METHOD = "rate-distortion-static"
 SAMPLES = 512
 _LEAST_BATCHES = 8
 #: The walk ends when the bracket around the budget is this narrow.
-_NARROW = 1.2
+_NARROW = 1.1
+#: A preview need not be so near its limit.
+_NARROW_PREVIEW = 1.2
 #: Standard errors between a point's expected drop and the budget. The walk ends at the budget, so
 #: its choice is luckier than one of a few fixed candidates, and luck does not carry over.
 _CAUTION = 1.0
@@ -312,7 +314,7 @@ def smallest_under(curve: Curve, limit: int, stop: Callable[[], bool]) -> Trial:
     if not inside:
         raise OptionError(f"no point on the curve fits {limit:,} bytes.", where="--preview")
     low, high = max((r for r in curve.trials if r < min(inside)), default=0.0), min(inside)
-    while not stop() and low > 0 and high > _NARROW * low:
+    while not stop() and low > 0 and high > _NARROW_PREVIEW * low:
         middle = _rounded((low * high) ** 0.5)
         if size(curve.trial(middle)) <= limit:
             high = middle

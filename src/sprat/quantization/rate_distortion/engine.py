@@ -15,8 +15,9 @@ from sprat.errors import NoGainError, OptionError
 from sprat.model.session import Feeds, Outputs, open_session, predict
 from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
+from sprat.quantization.rate_distortion.biases import shorten
 from sprat.quantization.rate_distortion.layers import Layer, find_layers, weight_of
-from sprat.quantization.rate_distortion.moments import second_moments
+from sprat.quantization.rate_distortion.moments import Moments, input_moments
 from sprat.quantization.rate_distortion.rounding import (
     LIMIT,
     Array,
@@ -38,7 +39,7 @@ DAMPING = 0.003
 #: times the columns.
 CAUTIOUS_DAMPING = 0.1
 _DETERMINED = 4
-#: The cautious way is measured for the whole model where its factors take no more than this.
+#: Other ways are measured for the whole model where its factors take no more than this.
 _SPARE_BYTES = 1 << 27
 #: A quarter of the batches is held out, so there must be four.
 LEAST_BATCHES = 4
@@ -63,6 +64,8 @@ class Part:
     Attributes:
         layer: The layer.
         weights: float64 ``[groups, outputs, columns]``.
+        bias: As stored, float32; None where the layer has none of its own.
+        mean: Of the input vectors, float32 ``[groups, columns]``.
         factors: Inverse factors, float32 ``[groups, columns, columns]``.
         damping: The damping that hold-out chose.
         per_channel: Steps are proportional to each output channel's rms, one scale each.
@@ -72,6 +75,8 @@ class Part:
 
     layer: Layer
     weights: Array
+    bias: NDArray[np.float32] | None
+    mean: NDArray[np.float32]
     factors: NDArray[np.float32]
     damping: float
     per_channel: bool = False
@@ -105,6 +110,7 @@ class Point:
         integers: Weight name to int8 in the stored shape.
         steps: Weight name to the step, float32 ``[]``, or ``[channels]`` for one each.
         axes: Weight name to the axis of its output channels.
+        biases: Bias name to its values, which make good what rounding does to the mean output.
         layers: Bits by layer.
         bits: Order-0 entropy of all the integers.
     """
@@ -113,6 +119,7 @@ class Point:
     integers: Mapping[str, NDArray[np.int8]]
     steps: Mapping[str, NDArray[np.float32]]
     axes: Mapping[str, int]
+    biases: Mapping[str, NDArray[np.float32]]
     layers: tuple[LayerBits, ...]
     bits: float
 
@@ -138,6 +145,7 @@ class Prepared:
         """
         integers: dict[str, NDArray[np.int8]] = {}
         steps: dict[str, NDArray[np.float32]] = {}
+        biases: dict[str, NDArray[np.float32]] = {}
         found: list[LayerBits] = []
 
         def one(part: Part) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -149,12 +157,13 @@ class Prepared:
             name = part.layer.name
             integers[name] = part.layer.stored(rounded)
             steps[name] = found_steps
+            biases |= _corrected(part, rounded, found_steps)
             bits = entropy_bits(rounded)
             found.append(LayerBits(name, rounded.size, bits / rounded.size, part.alone))
             progress("rounding", i + 1, len(self.parts))
         total = sum(b.bits_per_weight * b.weights for b in found)
         axes = {part.layer.name: part.layer.axis for part in self.parts}
-        return Point(rate, integers, steps, axes, tuple(found), total)
+        return Point(rate, integers, steps, axes, biases, tuple(found), total)
 
 
 @dataclass(frozen=True)
@@ -162,7 +171,8 @@ class Ways:
     """The same model measured in a few ways, and a look at how a point of each does.
 
     Attributes:
-        prepared: Dampings chosen by layer; where memory allows, also cautious ones throughout.
+        prepared: Dampings chosen by layer; where memory allows, also cautious ones throughout, and
+            both again with errors weighed about the inputs' mean.
         look: Divergence of a point on the held-out samples.
         rate: Price of a bit at a usual point.
     """
@@ -194,7 +204,7 @@ def measure(
         progress: Told how far the work is.
 
     Returns:
-        The measured model, in one way or two.
+        The measured model, in one way or four.
 
     Raises:
         NoGainError: The model has no layer that can be quantized so.
@@ -210,28 +220,38 @@ def measure(
         )
     held = samples[3::4]
     fitted = [feeds for i, feeds in enumerate(samples) if i % 4 != 3]
-    moments = second_moments(model, layers, fitted, seed=seed, progress=progress)
-    checks = second_moments(model, layers, held, seed=seed, progress=progress)
+    moments = input_moments(model, layers, fitted, seed=seed, progress=progress)
+    checks = input_moments(model, layers, held, seed=seed, progress=progress)
     compared = divergence or relative_error
     look = _Look(model, held, list(predict(open_session(model), held)), compared)
     total = sum(math.prod(layer.shape) for layer in layers)
     rate = TYPICAL / total
     small = sum(4 * layer.groups * layer.columns**2 for layer in layers) <= _SPARE_BYTES
-    parts, cautious = [], []
+    kinds = [_Kind(m, d) for m in (False, True) for d in (False, True)] if small else [_Kind()]
+    parts: dict[_Kind, list[Part]] = {kind: [] for kind in kinds}
     for i, layer in enumerate(layers):
-        weights = layer.matrix(weight_of(model, layer.name)).astype(np.float64)
-        moment, vectors = moments.pop(layer.name)
-        unsure = vectors < _DETERMINED * layer.columns
-        dampings = (DAMPING, CAUTIOUS_DAMPING) if unsure else (DAMPING,)
-        candidates = _candidates(layer, weights, moment, dampings)
-        check, _ = checks.pop(layer.name)
-        parts.append(_measure(candidates, check, look, rate))
-        if small:
-            careful = _candidates(layer, weights, moment, (CAUTIOUS_DAMPING,))
-            cautious.append(_measure(careful, check, look, rate))
+        fitted_moments, held_moments = moments.pop(layer.name), checks.pop(layer.name)
+        for kind in kinds:
+            candidates = _candidates(model, layer, fitted_moments, kind)
+            check = _metric(layer, held_moments, kind)
+            parts[kind].append(_measure(candidates, check, look, rate))
         progress("measuring each layer's effect on the output", i + 1, len(layers))
-    ways = tuple(Prepared(model, tuple(found)) for found in (parts, cautious) if found)
+    ways = tuple(Prepared(model, tuple(found)) for found in parts.values())
     return Ways(ways, look.at_point, rate)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How all layers of a model are measured.
+
+    Attributes:
+        centred: Errors are weighed about the inputs' mean, where a bias can take the rest. That
+            saves bits as long as the layers before keep the mean.
+        careful: The larger damping throughout.
+    """
+
+    centred: bool = False
+    careful: bool = False
 
 
 @dataclass(frozen=True)
@@ -243,8 +263,9 @@ class _Look:
     reference: Sequence[Outputs]
     divergence: Divergence
 
-    def at(self, name: str, weight: NDArray[np.float32]) -> float:
-        return self._with({name: weight})
+    def at(self, part: Part, rounded: NDArray[np.int8], steps: NDArray[np.float32]) -> float:
+        weight = part.layer.stored(_multiplied(rounded, steps).astype(np.float32))
+        return self._with({part.layer.name: weight, **_corrected(part, rounded, steps)})
 
     def at_point(self, point: Point) -> float:
         return self._with(expanded(point))
@@ -254,12 +275,21 @@ class _Look:
         return max(self.divergence(self.reference, list(predict(session, self.held))), 1e-12)
 
 
-def _candidates(
-    layer: Layer, weights: Array, moment: NDArray[np.float32], dampings: Sequence[float]
-) -> list[Part]:
+def _metric(layer: Layer, moments: Moments, kind: _Kind) -> NDArray[np.float32]:
+    return moments.covariance() if kind.centred and layer.bias else moments.second
+
+
+def _candidates(model: onnx.ModelProto, layer: Layer, moments: Moments, kind: _Kind) -> list[Part]:
+    unsure = moments.vectors < _DETERMINED * layer.columns
+    bold = (DAMPING, CAUTIOUS_DAMPING) if unsure else (DAMPING,)
+    dampings = (CAUTIOUS_DAMPING,) if kind.careful else bold
+    weights = layer.matrix(weight_of(model, layer.name)).astype(np.float64)
+    bias = weight_of(model, layer.bias) if layer.bias else None
+    metric = _metric(layer, moments, kind)
+
     def part(damping: float) -> Part:
-        factors = np.stack([inverse_factor(h, damping) for h in moment])
-        return Part(layer, weights, factors, damping)
+        factors = np.stack([inverse_factor(h, damping) for h in metric])
+        return Part(layer, weights, bias, moments.mean, factors, damping)
 
     return list(ordered_map(part, dampings))
 
@@ -276,11 +306,11 @@ def _measure(
     more bits at the same final divergence.)
     """
     first = candidates[0]
-    layer, weights = first.layer, first.weights
+    weights = first.weights
     rounded, step = _round_part(first, _nominal_price(weights, check), COARSENESS)
     gap = _multiplied(rounded, step) - weights
     error = sum(output_error(g, h) for g, h in zip(gap, check, strict=True))
-    alone = look.at(layer.name, _stored(layer, rounded, step))
+    alone = look.at(first, rounded, step)
     sensitivity = alone / max(error, 1e-30)
     price = rate / sensitivity
     dense = entropy_bits(_round_part(first, price, COARSENESS)[0]) > _DENSE * rounded.size
@@ -288,7 +318,7 @@ def _measure(
 
     def cost(way: Part) -> float:
         rounded, steps = _round_part(way, price, COARSENESS)
-        effect = look.at(layer.name, _stored(layer, rounded, steps))
+        effect = look.at(way, rounded, steps)
         return effect + rate * (entropy_bits(rounded) + _STEP_BITS * steps.size)
 
     best = min(ways, key=cost) if len(ways) > 1 else first
@@ -300,10 +330,15 @@ def _multiplied(rounded: NDArray[np.int8], steps: NDArray[np.float32]) -> Array:
     return (rows * steps.reshape(-1, 1).astype(np.float64)).reshape(rounded.shape)
 
 
-def _stored(
-    layer: Layer, rounded: NDArray[np.int8], steps: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    return layer.stored(_multiplied(rounded, steps).astype(np.float32))
+def _corrected(
+    part: Part, rounded: NDArray[np.int8], steps: NDArray[np.float32]
+) -> dict[str, NDArray[np.float32]]:
+    """Return the bias that keeps a layer's mean output what it was, if it has one."""
+    if part.bias is None:
+        return {}
+    gap = part.weights - _multiplied(rounded, steps)
+    shift = np.einsum("gok,gk->go", gap, part.mean).reshape(part.bias.shape)
+    return {part.layer.bias: shorten(part.bias + shift)}
 
 
 def relative_error(reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
@@ -328,11 +363,12 @@ def replaced(model: onnx.ModelProto, weights: Mapping[str, NDArray[np.float32]])
 
 
 def expanded(point: Point) -> dict[str, NDArray[np.float32]]:
-    """Return a point's weights in float32: integers times steps."""
-    return {
+    """Return a point's weights in float32, integers times steps, and its biases."""
+    weights = {
         name: values.astype(np.float32) * along(point.steps[name], point.axes[name], values.ndim)
         for name, values in point.integers.items()
     }
+    return {**weights, **point.biases}
 
 
 def along(steps: NDArray[np.float32], axis: int, rank: int) -> NDArray[np.float32]:
@@ -373,15 +409,9 @@ def _steps(part: Part, price: float, coarseness: float) -> NDArray[np.float32]:
     rows = part.weights.reshape(-1, part.weights.shape[-1])
     if not part.per_channel:
         largest = max(float(np.abs(rows).max()), 1e-30)
-        return np.asarray(min(max(wanted, largest / LIMIT), 2 * largest), dtype=np.float32)
+        return shorten(np.asarray(min(max(wanted, largest / LIMIT), 2 * largest)), "up")
     largest_each = np.maximum(np.abs(rows).max(axis=1), 1e-30)
     rms = np.sqrt(np.mean(rows**2, axis=1))
     # The mean square of the steps stays, so that the layer's error stays about the same.
     shares = rms / max(float(np.sqrt(np.mean(rms**2))), 1e-30)
-    return _short(np.clip(wanted * shares, largest_each / LIMIT, 2 * largest_each))
-
-
-def _short(steps: Array) -> NDArray[np.float32]:
-    """Round to 8 bits of mantissa upwards: half the bytes of a scale then compress to nothing."""
-    mantissa, exponent = np.frexp(steps)
-    return np.asarray(np.ldexp(np.ceil(mantissa * 256) / 256, exponent), dtype=np.float32)
+    return shorten(np.clip(wanted * shares, largest_each / LIMIT, 2 * largest_each), "up")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from sprat.quantization.rate_distortion.biases import Biases
 from sprat.quantization.weights import MIN_ELEMENTS
 
 
@@ -32,6 +33,8 @@ class Layer:
         auto_pad: Of a convolution.
         transposed: The stored matrix is ``[K, O]`` rather than ``[O, K]``.
         flipped: ``transA`` of a Gemm.
+        bias: Initializer that is added to the output, one number for each output channel, and has
+            no other use; empty where there is none.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Layer:
     auto_pad: str = "NOTSET"
     transposed: bool = False
     flipped: bool = False
+    bias: str = ""
 
     @property
     def outputs(self) -> int:
@@ -108,12 +112,13 @@ def find_layers(model: onnx.ModelProto) -> list[Layer]:
         if t.data_type == onnx.TensorProto.FLOAT and math.prod(t.dims) >= MIN_ELEMENTS // 4
     }
     found: dict[str, Layer] = {}
+    biases = Biases(model)
     for node in model.graph.node:
         if len(node.input) < 2 or node.input[1] not in weights or node.input[0] in weights:
             continue
         layer = _layer(node, weights[node.input[1]])
         if layer is not None and layer.name not in found:
-            found[layer.name] = layer
+            found[layer.name] = replace(layer, bias=biases.of(node, layer.outputs * layer.groups))
     return list(found.values())
 
 

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sprat.quantization.rate_distortion.engine import Point
+from sprat.quantization.rate_distortion.engine import Point, replaced
 from sprat.quantization.weights import IntegerTensor, with_integers
 
 #: ``int8``: DequantizeLinear of opset 13, loads anywhere. ``int4``: packed two to a byte, opset 21.
@@ -29,15 +29,16 @@ def pack(model: onnx.ModelProto, point: Point, form: Form) -> onnx.ModelProto:
         form: How they are stored. In ``int4`` a layer with larger integers stays int8.
 
     Returns:
-        A model whose weights are exactly integers times steps.
+        A model whose weights are exactly integers times steps, with the point's biases.
     """
     tensors = {
         name: IntegerTensor(values, point.steps[name], point.axes[name])
         for name, values in point.integers.items()
     }
+    small = with_integers(replaced(model, point.biases), tensors)
     if form == "int8":
-        return with_integers(model, tensors)
-    return _to_int4(_at_opset(with_integers(model, tensors), INT4_OPSET), point.integers)
+        return small
+    return _to_int4(_at_opset(small, INT4_OPSET), point.integers)
 
 
 def _at_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
