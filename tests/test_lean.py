@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +21,7 @@ from sprat.errors import LeanUnsupportedError
 from sprat.lean.compile import compile_model
 from sprat.lean.operators import OPERATORS
 from sprat.lean.plan import Plan, plan_text, schema_text
-from sprat.model.load import load
+from sprat.model.load import load, save
 from sprat.quantization.configs import Float16, RateDistortion, Weights
 from sprat.quantization.quantize import quantize
 from tests.lean import case, gap, gaps, native, noise
@@ -464,6 +466,37 @@ def test_hostile_plans_end_in_one_error_and_never_in_a_trap() -> None:
         assert error.startswith(("SpratError: ", "SyntaxError: ")), error
         assert "out of bounds" not in error, error
         assert "unreachable" not in error, error
+
+
+def sprat(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sprat", "compile", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_command_writes_what_it_has_checked(tmp_path: Path) -> None:
+    data = DOODLES.parent / "data"
+    done = sprat(DOODLES, "-o", tmp_path / "out", "--data", data, "--samples", 3, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["samples"], found["real"]) == (3, True)
+    assert found["largest"] < 1e-4
+    assert found["runtime_brotli"] + found["plan_brotli"] < 90_000
+    Plan.model_validate_json((tmp_path / "out/plan.json").read_text())
+    assert (tmp_path / "out/weights.bin").stat().st_size == found["weights_bytes"]
+
+
+def test_the_command_writes_nothing_that_it_cannot_do(tmp_path: Path) -> None:
+    save(single("Sinh", [1, 4]), tmp_path / "model.onnx")
+    done = sprat(tmp_path / "model.onnx", "-o", tmp_path / "out")
+    assert done.returncode == 2
+    assert "node 'the-node', operator Sinh" in done.stderr
+    assert not (tmp_path / "out").exists()
+    wanted = ("x=1x2", "does not fit"), ("x=1xa", "must be numbers"), ("z=4", "no input 'z'")
+    save(single("Relu", [1, 4]), tmp_path / "relu.onnx")
+    for shape, words in wanted:
+        done = sprat(tmp_path / "relu.onnx", "-o", tmp_path / "out", "--shape", shape)
+        assert done.returncode == 2
+        assert words in done.stderr
 
 
 def test_wrong_inputs_are_told() -> None:

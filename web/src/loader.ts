@@ -222,7 +222,7 @@ class Loading {
       ...this.#fetching(),
       onBody,
     });
-    return (await early) ?? WebAssembly.compile(content);
+    return (await early) ?? WebAssembly.compile(content).catch(lacking);
   }
 
   /** Fetch a model's chunks side by side, and join them. */
@@ -246,8 +246,9 @@ class Loading {
     wasm: Promise<WebAssembly.Module>,
     quiet: () => Promise<unknown> = async () => {},
   ): Promise<Running> {
-    const { module, glue, wasm: file } = this.#manifest.runtime;
+    const { kind, module, glue, wasm: file } = this.#manifest.runtime;
     const runtime: Runtime = {
+      provider: kind === "lean" ? "lean" : "wasm",
       module: this.#store.address(module).href,
       glue: this.#store.address(glue).href,
       wasm: this.#store.address(file).href,
@@ -272,6 +273,11 @@ class Loading {
     );
     return { role: model.role, engine };
   }
+}
+
+/** The runtime's bytes are right: what does not compile them lacks something. */
+function lacking(cause: unknown): never {
+  throw new SpratError("no-wasm", "this browser has no WebAssembly with SIMD", { cause });
 }
 
 /** Fetch the worker's script around the HTTP cache, which may hold what is broken for ever. */

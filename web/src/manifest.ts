@@ -32,7 +32,15 @@ export interface Manifest {
   version: string;
   /** `http`: the host sends compressed files; `gzip`: the large files are packed. */
   decode: "http" | "gzip";
-  runtime: { package: string; version: string; module: File; glue: File; wasm: File };
+  runtime: {
+    /** `lean`: the models are plans; without it ONNX Runtime Web's. */
+    kind?: "ort" | "lean";
+    package: string;
+    version: string;
+    module: File;
+    glue: File;
+    wasm: File;
+  };
   models: Model[];
   preprocess: Preprocess | null;
   reading: Reading | null;

@@ -2,17 +2,22 @@
 
 import type * as Ort from "onnxruntime-web";
 import { heapBytes } from "./heap.js";
+import type * as Lean from "./lean/index.js";
 import { WORKER_LOST } from "./lost.js";
 import { decodeImage } from "./pixels.js";
 import { toTensor } from "./preprocess.js";
-import type { Calls, Reply, Request } from "./protocol.js";
+import type { Calls, Provider, Reply, Request, Wasm } from "./protocol.js";
 import type { Tensors } from "./tensors.js";
 
 type Library = typeof Ort;
 
 let ort: Library | undefined;
 let session: Ort.InferenceSession | undefined;
-let provider: "wasm" | "webgpu" = "wasm";
+let provider: Provider = "wasm";
+
+/** The lean runtime, where it is what computes. */
+let lean: { library: typeof Lean; helper: ArrayBuffer; wasm?: Wasm } | undefined;
+let small: Lean.LeanSession | undefined;
 
 function opened(): [Library, Ort.InferenceSession] {
   if (ort === undefined || session === undefined) throw new Error("no model is open");
@@ -39,6 +44,31 @@ async function run(feeds: Ort.InferenceSession.FeedsType): Promise<Tensors> {
   return tensors;
 }
 
+async function warmLean(module: string, glue: string): Promise<void> {
+  const [library, response] = await Promise.all([
+    import(/* @vite-ignore */ /* webpackIgnore: true */ module),
+    fetch(glue),
+  ]);
+  if (!response.ok) throw new Error(`HTTP ${response.status} for ${glue}`);
+  lean = { library, helper: await response.arrayBuffer() };
+}
+
+async function openLean(wasm: Wasm | null, model: ArrayBuffer): Promise<Lean.LeanSession> {
+  lean!.wasm = wasm ?? lean!.wasm!;
+  small = undefined; // its memory may go before the next one's comes
+  small = await lean!.library.openFile(lean!.wasm, lean!.helper, model);
+  return small;
+}
+
+/** Make a run that can be repeated at once. */
+function prepared(feeds: Tensors): () => unknown {
+  const session = small;
+  if (session !== undefined) return () => session.run(feeds);
+  const [library, model] = opened();
+  const given = feed(library, feeds);
+  return () => model.run(given);
+}
+
 /** What the runtime is given in place of the bytes of a module that is compiled already. */
 const HEADER = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]);
 
@@ -56,6 +86,7 @@ function hand(module: WebAssembly.Module): void {
 const calls: Calls = {
   async warm(runtime) {
     try {
+      if (runtime.provider === "lean") return await warmLean(runtime.module, runtime.glue);
       const [library] = await Promise.all([
         import(/* @vite-ignore */ /* webpackIgnore: true */ runtime.module),
         import(/* @vite-ignore */ /* webpackIgnore: true */ runtime.glue),
@@ -69,8 +100,12 @@ const calls: Calls = {
     provider = runtime.provider ?? "wasm";
   },
   async open(wasm, model, threads) {
-    if (ort === undefined) throw new Error("the runtime has not arrived");
     const start = performance.now();
+    if (lean !== undefined) {
+      const { inputs, outputs, heap } = await openLean(wasm, model);
+      return { inputs, outputs, milliseconds: performance.now() - start, heap };
+    }
+    if (ort === undefined) throw new Error("the runtime has not arrived");
     if (wasm !== null) {
       ort.env.wasm.numThreads = threads;
       if (wasm instanceof WebAssembly.Module) hand(wasm);
@@ -94,22 +129,22 @@ const calls: Calls = {
     return { [how.input]: toTensor(await decodeImage(image), how) };
   },
   async run(feeds) {
+    if (small !== undefined) return small.run(feeds);
     return run(feed(opened()[0], feeds));
   },
   async time(feeds, milliseconds) {
-    const [library, model] = opened();
-    const prepared = feed(library, feeds);
+    const again = prepared(feeds);
     const times: number[] = [];
     const end = performance.now() + milliseconds;
     do {
       const start = performance.now();
-      await model.run(prepared);
+      await again();
       times.push(performance.now() - start);
     } while (performance.now() < end);
     return times;
   },
   async heap() {
-    return heapBytes();
+    return small?.heap ?? heapBytes();
   },
 };
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import brotli
@@ -19,6 +19,7 @@ from sprat.delivery.manifest import (
     ModelEntry,
     Role,
     RuntimeEntry,
+    RuntimeKind,
     manifest_text,
 )
 from sprat.delivery.pieces import Piece, chunks, gzip, piece
@@ -32,6 +33,13 @@ _TEXTS = (".html", ".js", ".css", ".json", ".webmanifest", ".svg")
 _EARLY = '<link rel="preload" as="fetch" crossorigin href="./{}">\n'
 
 
+#: The files of each runtime by what they are to a page, as the package has them.
+_PARTS: dict[RuntimeKind, dict[str, str]] = {
+    "ort": {key: f"runtime/{name}" for key, name in BUNDLED.items()},
+    "lean": {"module": "lean/lean.mjs", "glue": "lean/helper.wasm", "wasm": "lean/xnnpack.wasm"},
+}
+
+
 @dataclass(frozen=True)
 class Contents:
     """What a bundle is made from.
@@ -42,6 +50,8 @@ class Contents:
         preprocess: How an image becomes the input, as JSON; None for tensors.
         reading: How the output becomes an answer.
         classes: Names of the classes by index.
+        runtime: What computes; the models are plans with their weights for the lean runtime.
+        sources: SHA-256 of the ONNX model that a plan was compiled from, by role.
     """
 
     name: str
@@ -49,6 +59,8 @@ class Contents:
     preprocess: dict[str, Any] | None = None
     reading: ReadingRecord | None = None
     classes: tuple[str, ...] = ()
+    runtime: RuntimeKind = "ort"
+    sources: Mapping[Role, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,9 +102,10 @@ def make_bundle(
     decode: Decode = RULES[shape.host].decode if shape.host else "http"
     siblings = RULES[shape.host].siblings if shape.host else True
     files: dict[str, bytes] = {}
-    total = len(BUNDLED) + len(contents.models)
+    bundled = _PARTS[contents.runtime]
+    total = len(bundled) + len(contents.models)
     runtime = {}
-    for i, (key, name) in enumerate(BUNDLED.items()):
+    for i, (key, name) in enumerate(bundled.items()):
         made = _runtime_piece(key, name, decode)
         runtime[key] = _stored(made, files, siblings)
         progress("compressing", i + 1, total)
@@ -103,9 +116,15 @@ def make_bundle(
             for part in chunks(content, shape.chunk)
         ]
         models.append(
-            ModelEntry(role=role, bytes=len(content), sha256=sha256(content), chunks=tuple(parts))
+            ModelEntry(
+                role=role,
+                bytes=len(content),
+                sha256=sha256(content),
+                chunks=tuple(parts),
+                source=contents.sources.get(role),
+            )
         )
-        progress("compressing", len(BUNDLED) + i + 1, total)
+        progress("compressing", len(bundled) + i + 1, total)
     manifest = _manifest(contents, decode, runtime, models)
     files["manifest.json"] = manifest_text(manifest).encode()
     files["LICENSES.txt"] = _licences(manifest).encode()
@@ -121,8 +140,8 @@ def make_bundle(
 
 
 def _runtime_piece(key: str, name: str, decode: Decode) -> Piece:
-    small = site_files()[f"/runtime/{name}.br"]
-    stem, _, suffix = name.rpartition(".")
+    small = site_files()[f"/{name}.br"]
+    stem, _, suffix = name.rpartition("/")[2].rpartition(".")
     return piece(
         f"runtime/{stem}",
         f".{suffix}",
@@ -147,12 +166,15 @@ def _manifest(
     runtime: Mapping[str, FileEntry],
     models: Sequence[ModelEntry],
 ) -> Manifest:
-    built = json.loads(site_files()["/runtime/runtime.json"])
+    folder = _PARTS[contents.runtime]["wasm"].partition("/")[0]
+    built = json.loads(site_files()[f"/{folder}/runtime.json"])
     made = Manifest(
         name=contents.name,
         version="",
         decode=decode,
-        runtime=RuntimeEntry(package=built["package"], version=built["version"], **runtime),
+        runtime=RuntimeEntry(
+            kind=contents.runtime, package=built["package"], version=built["version"], **runtime
+        ),
         models=tuple(models),
         preprocess=contents.preprocess,
         reading=contents.reading,
@@ -217,17 +239,21 @@ def _compressed_texts(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 def _licences(manifest: Manifest) -> str:
     runtime = manifest.runtime
+    if runtime.kind == "lean":
+        return site_files()["/lean/LICENSES.txt"].decode() + "\n" + _OURS
     return (
         "This folder holds:\n\n"
         f"{runtime.package} {runtime.version} (runtime/), Copyright (c) Microsoft Corporation, "
         "MIT licence:\n\n"
-        f"{_MIT}\n"
-        "The page and the loader (assets/, sw.js, index.html) of Sprat, Apache-2.0 "
-        "(https://www.apache.org/licenses/LICENSE-2.0).\n\n"
-        "The models belong to whoever made the bundle.\n"
+        f"{_MIT}\n{_OURS}"
     )
 
 
+_OURS = """The page and the loader (assets/, sw.js, index.html) of Sprat, Apache-2.0 \
+(https://www.apache.org/licenses/LICENSE-2.0).
+
+The models belong to whoever made the bundle.
+"""
 _MIT = """Permission is hereby granted, free of charge, to any person obtaining a copy of this
 software and associated documentation files (the "Software"), to deal in the Software without
 restriction, including without limitation the rights to use, copy, modify, merge, publish,

@@ -17,6 +17,7 @@ from sprat.record.schema import ReadingRecord
 
 Role = Literal["preview", "full"]
 Decode = Literal["http", "gzip"]
+RuntimeKind = Literal["ort", "lean"]
 
 
 class _Part(BaseModel):
@@ -40,11 +41,17 @@ class ModelEntry(_Part):
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     chunks: tuple[FileEntry, ...] = Field(min_length=1)
+    source: str | None = Field(
+        default=None, description="SHA-256 of the ONNX model that it was compiled from."
+    )
 
 
 class RuntimeEntry(_Part):
     """The runtime that the bundle brings along."""
 
+    kind: RuntimeKind = Field(
+        default="ort", description="lean: the models are plans with their weights, not ONNX."
+    )
     package: str
     version: str
     module: FileEntry

@@ -17,7 +17,7 @@ from sprat.data.sources import open_data
 from sprat.errors import DataNotFoundError, LeanMismatchError
 from sprat.files import write_atomic
 from sprat.graph.proof import gap
-from sprat.lean.compile import compile_model
+from sprat.lean.compile import Compiled, compile_model
 from sprat.lean.plan import Plan, plan_text
 from sprat.model.inspect import tensor_infos
 from sprat.model.load import load, model_file
@@ -97,33 +97,74 @@ def compile(  # the command's name
         InputError: The model, the data or an option is wrong.
     """
     path = model_file(model)
-    loaded = load(path)
-    feeds = [] if data is None else _samples(path, loaded, data, options, samples)
-    if feeds:
-        shapes = {name: values.shape for name, values in feeds[0].items()} | dict(shapes or {})
-    made = compile_model(loaded, shapes=shapes, progress=progress)
-    feeds = feeds or [_random(made.plan, seed) for seed in range(min(samples, _RANDOM))]
-    text = plan_text(made.plan)
-    progress("checking", 0, 1)
-    answer = answers([Case(text, made.weights, tuple(feeds))], place)[0]
-    largest = _compared(path, loaded, feeds, answer)
-    progress("checking", 1, 1)
-    write_atomic(out / WEIGHTS, made.weights)
+    found = checked(
+        path,
+        load(path),
+        data,
+        options,
+        shapes=shapes,
+        samples=samples,
+        place=place,
+        progress=progress,
+    )
+    text = plan_text(found.made.plan)
+    write_atomic(out / WEIGHTS, found.made.weights)
     write_atomic(out / PLAN, text)
     return Compilation(
         plan=out / PLAN,
         weights=out / WEIGHTS,
-        steps=dict(Counter(step.op for step in made.plan.steps).most_common()),
-        memory=4 * made.plan.memory,
+        steps=dict(Counter(step.op for step in found.made.plan.steps).most_common()),
+        memory=4 * found.made.plan.memory,
         plan_brotli=len(brotli.compress(text.encode(), quality=11)),
-        weights_bytes=len(made.weights),
+        weights_bytes=len(found.made.weights),
         runtime_brotli=runtime_brotli(),
         place=place or ("node" if find_node() is not None else "chromium"),
-        samples=len(feeds),
+        samples=found.samples,
         real=data is not None,
-        largest=largest,
-        heap=answer.heaps[1],
+        largest=found.largest,
+        heap=found.heap,
     )
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A compiled model that answered as native does.
+
+    Attributes:
+        made: The plan and its weights.
+        samples: On so many inputs.
+        largest: The largest difference of an output.
+        heap: Bytes of WebAssembly memory.
+    """
+
+    made: Compiled
+    samples: int
+    largest: float
+    heap: int
+
+
+def checked(
+    path: Path,
+    model: onnx.ModelProto,
+    data: str | Path | None = None,
+    options: DataOptions | None = None,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    samples: int = 16,
+    place: Place | None = None,
+    progress: Progress = silent,
+) -> Checked:
+    """Compile a loaded model, and check it; arguments and errors are :func:`compile`'s."""
+    feeds = [] if data is None else _samples(path, model, data, options, samples)
+    if feeds:
+        shapes = {name: values.shape for name, values in feeds[0].items()} | dict(shapes or {})
+    made = compile_model(model, shapes=shapes, progress=progress)
+    feeds = feeds or [_random(made.plan, seed) for seed in range(min(samples, _RANDOM))]
+    progress("checking", 0, 1)
+    answer = answers([Case(plan_text(made.plan), made.weights, tuple(feeds))], place)[0]
+    largest = _compared(path, model, feeds, answer)
+    progress("checking", 1, 1)
+    return Checked(made, len(feeds), largest, answer.heaps[1])
 
 
 def _samples(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -50,6 +50,14 @@ def command(
     prefix: Annotated[
         str, typer.Option("--prefix", help="Path of the bundle on the site, such as /fish.")
     ] = "",
+    runtime: Annotated[
+        Literal["auto", "lean", "ort"],
+        typer.Option(
+            "--runtime",
+            help="ort (ONNX Runtime Web), lean (70 KB, plain networks), or auto: the one whose "
+            "page answers earlier in Chromium.",
+        ),
+    ] = "ort",
     json: JsonOption = False,
     options: Any = None,
 ) -> None:
@@ -58,7 +66,7 @@ def command(
     \b
     Examples:
       sprat bundle small --out site --page
-      sprat bundle small --out site --page --host nginx
+      sprat bundle small --out site --page --host nginx --runtime auto
       sprat bundle model.onnx --preview tiny.onnx --data photos --out site --host netlify
       sprat bundle model.onnx --preview-bytes 150000 --data photos --out site
     """
@@ -79,14 +87,15 @@ def command(
             data=data,
             options=options,
             shape=shape,
+            runtime=runtime,
             progress=progress,
         )
     if json:
         as_json(made)
         return
-    runtime = (made.runtime.module, made.runtime.glue, made.runtime.wasm)
+    parts = (made.runtime.module, made.runtime.glue, made.runtime.wasm)
     rows = [
-        ("runtime", f"{made.runtime.package} {made.runtime.version}", 3, *_weight(runtime)),
+        ("runtime", f"{made.runtime.package} {made.runtime.version}", 3, *_weight(parts)),
         *((m.role, "model", len(m.chunks), *_weight(m.chunks)) for m in made.models),
     ]
     table("", ["part", "", ">files", ">decoded", ">on the wire"], rows)
