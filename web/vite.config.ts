@@ -31,11 +31,11 @@ async function single(entry: string, ssr: boolean): Promise<Uint8Array> {
     logLevel: "warn",
     build: {
       write: false,
+      ssr,
       target: "es2022",
       minify: true,
-      ...(ssr
-        ? { ssr: here(entry) }
-        : { lib: { entry: here(entry), formats: ["es"], fileName: "lean" } }),
+      modulePreload: { polyfill: false },
+      rolldownOptions: { input: here(entry), preserveEntrySignatures: "strict" },
     },
   });
   const [output] = [made].flat();

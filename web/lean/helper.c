@@ -102,7 +102,7 @@ EXPORT(unary)(int kind, float *y, const float *in, int n, float a, float b) {
     UNARY(21, (float)js_pow(x, a))
     UNARY(22, x *x)
     UNARY(23, __builtin_rintf(x))
-    UNARY(24, (float)js_log(1 + js_pow(2.718281828459045, x)))
+    UNARY(24, x > 30 ? x : (float)js_log(1 + js_pow(2.718281828459045, x)))
   }
 }
 

@@ -7,7 +7,14 @@ import { type Answer, answer } from "./answers.js";
 import { Engine } from "./engine.js";
 import { asFailure, SpratError } from "./failure.js";
 import { WORKER_LOST } from "./lost.js";
-import { allFiles, type Manifest, type Model, parseManifest, type Role } from "./manifest.js";
+import {
+  allFiles,
+  type Manifest,
+  type Model,
+  parseManifest,
+  type Role,
+  type RuntimeFiles,
+} from "./manifest.js";
 import type { Runtime } from "./protocol.js";
 import { type Fetching, openCache, persistently, RETRY, type Retry, Store } from "./store.js";
 import type { Tensors } from "./tensors.js";
@@ -40,6 +47,8 @@ export interface Options {
 export interface Result {
   /** Which model answered. */
   role: Role;
+  /** In which runtime: ONNX Runtime Web or the lean one. */
+  runtime: "ort" | "lean";
   /** Every output, by name. */
   outputs: Tensors;
   /** The answer, where the manifest says how to read one. */
@@ -63,6 +72,7 @@ type Listeners = { [K in keyof Events]: Set<(value: Events[K]) => void> };
 /** What one call works with; swapped as a whole. */
 interface Running {
   role: Role;
+  runtime: "ort" | "lean";
   engine: Engine;
 }
 
@@ -130,7 +140,7 @@ export class Loaded {
   }
 
   async #answer(input: Blob | Tensors): Promise<Result> {
-    const { role, engine } = this.#running;
+    const { role, runtime, engine } = this.#running;
     const { preprocess, reading, classes } = this.manifest;
     const start = performance.now();
     try {
@@ -141,7 +151,8 @@ export class Loaded {
       const outputs = await engine.run(feeds);
       const found = reading === null ? null : answer(outputs, reading);
       const label = found === null ? "" : (classes[found.value] ?? "");
-      return { role, outputs, answer: found, label, milliseconds: performance.now() - start };
+      const milliseconds = performance.now() - start;
+      return { role, runtime, outputs, answer: found, label, milliseconds };
     } catch (error) {
       throw asFailure(error, "model");
     }
@@ -196,7 +207,8 @@ class Loading {
     this.#manifest = manifest;
     this.#store = store;
     this.#options = options;
-    const files = [manifest.runtime.wasm, ...models.flatMap((model) => model.chunks)];
+    const cores = models.flatMap((model) => model.runtime?.wasm ?? []);
+    const files = [manifest.runtime.wasm, ...cores, ...models.flatMap((model) => model.chunks)];
     this.#total = files.reduce((sum, file) => sum + file.bytes, 0);
   }
 
@@ -211,14 +223,14 @@ class Loading {
     return { signal, onBytes, retry: stubborn(this.#options) };
   }
 
-  /** Get the runtime, compiled while it comes in; used only when its bytes are checked. */
-  async wasm(): Promise<WebAssembly.Module> {
+  /** Get a runtime, compiled while it comes in; used only when its bytes are checked. */
+  async wasm(runtime: RuntimeFiles = this.#manifest.runtime): Promise<WebAssembly.Module> {
     let early: Promise<WebAssembly.Module | null> = Promise.resolve(null);
     const onBody = (body: ReadableStream<Uint8Array<ArrayBuffer>>) => {
       const response = new Response(body, { headers: { "content-type": "application/wasm" } });
       early = WebAssembly.compileStreaming(response).catch(() => null);
     };
-    const content = await this.#store.get(this.#manifest.runtime.wasm, {
+    const content = await this.#store.get(runtime.wasm, {
       ...this.#fetching(),
       onBody,
     });
@@ -246,7 +258,7 @@ class Loading {
     wasm: Promise<WebAssembly.Module>,
     quiet: () => Promise<unknown> = async () => {},
   ): Promise<Running> {
-    const { kind, module, glue, wasm: file } = this.#manifest.runtime;
+    const { kind = "ort", module, glue, wasm: file } = model.runtime ?? this.#manifest.runtime;
     const runtime: Runtime = {
       provider: kind === "lean" ? "lean" : "wasm",
       module: this.#store.address(module).href,
@@ -271,7 +283,7 @@ class Loading {
     const engine = await started(early, runtime, (found) =>
       found.start(core, content.slice(0), threads),
     );
-    return { role: model.role, engine };
+    return { role: model.role, runtime: kind, engine };
   }
 }
 
@@ -394,8 +406,10 @@ async function version(
   const stored = await Promise.all(full.chunks.map((chunk) => store.has(chunk)));
   const first = stored.every(Boolean) ? full : models[0]!;
   try {
-    const loaded = new Loaded(current, await loading.engine(first, wasm), end);
-    void behind(loaded, loading, { first, full, wasm }, async () => {
+    const core = first.runtime ? loading.wasm(first.runtime) : wasm;
+    const loaded = new Loaded(current, await loading.engine(first, core), end);
+    const next = models.slice(models.indexOf(first) + 1);
+    void behind(loaded, loading, next, wasm, async () => {
       if (kept) await refresh(loaded, cache, address, options);
       else await settle(cache, address, store, current, options);
     });
@@ -406,18 +420,23 @@ async function version(
   }
 }
 
+/** Let each further model take over when it is ready. */
 async function behind(
   loaded: Loaded,
   loading: Loading,
-  { first, full, wasm }: { first: Model; full: Model; wasm: Promise<WebAssembly.Module> },
+  next: Model[],
+  wasm: Promise<WebAssembly.Module>,
   after: () => Promise<void>,
 ): Promise<void> {
   try {
-    if (first !== full) loaded.swap(await loading.engine(full, wasm, () => loaded.quiet()));
+    for (const model of next) {
+      const core = model.runtime ? loading.wasm(model.runtime) : wasm;
+      loaded.swap(await loading.engine(model, core, () => loaded.quiet()));
+    }
     await after();
   } catch (error) {
     const failure = asFailure(error, "network");
     if (failure.code === "aborted") return;
-    if (first !== full || failure.code !== "network") loaded.tell("error", failure);
+    if (next.length > 0 || failure.code !== "network") loaded.tell("error", failure);
   }
 }

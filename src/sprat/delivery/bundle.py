@@ -52,6 +52,7 @@ class Contents:
         classes: Names of the classes by index.
         runtime: What computes; the models are plans with their weights for the lean runtime.
         sources: SHA-256 of the ONNX model that a plan was compiled from, by role.
+        then: An ONNX model that takes over at last, in ONNX Runtime Web.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Contents:
     classes: tuple[str, ...] = ()
     runtime: RuntimeKind = "ort"
     sources: Mapping[Role, str] = field(default_factory=dict)
+    then: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -102,33 +104,32 @@ def make_bundle(
     decode: Decode = RULES[shape.host].decode if shape.host else "http"
     siblings = RULES[shape.host].siblings if shape.host else True
     files: dict[str, bytes] = {}
-    bundled = _PARTS[contents.runtime]
-    total = len(bundled) + len(contents.models)
-    runtime = {}
-    for i, (key, name) in enumerate(bundled.items()):
-        made = _runtime_piece(key, name, decode)
-        runtime[key] = _stored(made, files, siblings)
-        progress("compressing", i + 1, total)
+    loads = [_Load(role, content) for role, content in contents.models]
+    if contents.then is not None:
+        loads.append(_Load("full", contents.then, _runtime("ort", decode, files, siblings)))
+    runtime = _runtime(contents.runtime, decode, files, siblings)
     models = []
-    for i, (role, content) in enumerate(contents.models):
+    for i, load in enumerate(loads):
+        progress("compressing", i + 1, len(loads) + 1)
         parts = [
-            _stored(piece(f"assets/{role}", ".bin", part, decode), files, siblings)
-            for part in chunks(content, shape.chunk)
+            _stored(piece(f"assets/{load.role}", ".bin", part, decode), files, siblings)
+            for part in chunks(load.content, shape.chunk)
         ]
         models.append(
             ModelEntry(
-                role=role,
-                bytes=len(content),
-                sha256=sha256(content),
+                role=load.role,
+                bytes=len(load.content),
+                sha256=sha256(load.content),
                 chunks=tuple(parts),
-                source=contents.sources.get(role),
+                source=contents.sources.get(load.role) if load.runtime is None else None,
+                runtime=load.runtime,
             )
         )
-        progress("compressing", len(bundled) + i + 1, total)
+    progress("compressing", len(loads) + 1, len(loads) + 1)
     manifest = _manifest(contents, decode, runtime, models)
     files["manifest.json"] = manifest_text(manifest).encode()
     files["LICENSES.txt"] = _licences(manifest).encode()
-    files |= _page(runtime["wasm"].path) if shape.page else _loader()
+    files |= _page(runtime.wasm.path) if shape.page else _loader()
     if siblings:
         files |= _compressed_texts(files)
     host = shape.host
@@ -137,6 +138,28 @@ def make_bundle(
         files |= {name: text.encode() for name, text in told.items()}
         check_limits(host, {path: len(content) for path, content in files.items()})
     return files, manifest
+
+
+@dataclass(frozen=True)
+class _Load:
+    """A model to be cut, with a runtime of its own where it needs one."""
+
+    role: Role
+    content: bytes
+    runtime: RuntimeEntry | None = None
+
+
+def _runtime(
+    kind: RuntimeKind, decode: Decode, files: dict[str, bytes], siblings: bool
+) -> RuntimeEntry:
+    """Add a runtime's files, and return what the manifest says of them."""
+    parts = _PARTS[kind]
+    entries = {
+        key: _stored(_runtime_piece(key, name, decode), files, siblings)
+        for key, name in parts.items()
+    }
+    built = json.loads(site_files()[f"/{parts['wasm'].partition('/')[0]}/runtime.json"])
+    return RuntimeEntry(kind=kind, package=built["package"], version=built["version"], **entries)
 
 
 def _runtime_piece(key: str, name: str, decode: Decode) -> Piece:
@@ -161,20 +184,13 @@ def _stored(made: Piece, files: dict[str, bytes], siblings: bool) -> FileEntry:
 
 
 def _manifest(
-    contents: Contents,
-    decode: Decode,
-    runtime: Mapping[str, FileEntry],
-    models: Sequence[ModelEntry],
+    contents: Contents, decode: Decode, runtime: RuntimeEntry, models: Sequence[ModelEntry]
 ) -> Manifest:
-    folder = _PARTS[contents.runtime]["wasm"].partition("/")[0]
-    built = json.loads(site_files()[f"/{folder}/runtime.json"])
     made = Manifest(
         name=contents.name,
         version="",
         decode=decode,
-        runtime=RuntimeEntry(
-            kind=contents.runtime, package=built["package"], version=built["version"], **runtime
-        ),
+        runtime=runtime,
         models=tuple(models),
         preprocess=contents.preprocess,
         reading=contents.reading,
@@ -238,15 +254,19 @@ def _compressed_texts(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def _licences(manifest: Manifest) -> str:
-    runtime = manifest.runtime
-    if runtime.kind == "lean":
-        return site_files()["/lean/LICENSES.txt"].decode() + "\n" + _OURS
-    return (
-        "This folder holds:\n\n"
-        f"{runtime.package} {runtime.version} (runtime/), Copyright (c) Microsoft Corporation, "
-        "MIT licence:\n\n"
-        f"{_MIT}\n{_OURS}"
-    )
+    runtimes = {r.kind: r for r in (manifest.runtime, *(m.runtime for m in manifest.models)) if r}
+    said = []
+    if "lean" in runtimes:
+        said.append("This folder holds the lean runtime (runtime/):\n\n")
+        said.append(site_files()["/lean/LICENSES.txt"].decode() + "\n")
+    if "ort" in runtimes:
+        ort = runtimes["ort"]
+        said.append("This folder holds:\n\n")
+        said.append(
+            f"{ort.package} {ort.version} (runtime/), Copyright (c) Microsoft Corporation, "
+            f"MIT licence:\n\n{_MIT}\n"
+        )
+    return "".join([*said, _OURS])
 
 
 _OURS = """The page and the loader (assets/, sw.js, index.html) of Sprat, Apache-2.0 \

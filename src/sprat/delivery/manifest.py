@@ -34,18 +34,6 @@ class FileEntry(_Part):
     packed: bool = Field(default=False, description="The file itself is gzip: the page decodes it.")
 
 
-class ModelEntry(_Part):
-    """One model in chunks."""
-
-    role: Role
-    bytes: int = Field(ge=0)
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    chunks: tuple[FileEntry, ...] = Field(min_length=1)
-    source: str | None = Field(
-        default=None, description="SHA-256 of the ONNX model that it was compiled from."
-    )
-
-
 class RuntimeEntry(_Part):
     """The runtime that the bundle brings along."""
 
@@ -57,6 +45,21 @@ class RuntimeEntry(_Part):
     module: FileEntry
     glue: FileEntry
     wasm: FileEntry
+
+
+class ModelEntry(_Part):
+    """One model in chunks."""
+
+    role: Role
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    chunks: tuple[FileEntry, ...] = Field(min_length=1)
+    source: str | None = Field(
+        default=None, description="SHA-256 of the ONNX model that it was compiled from."
+    )
+    runtime: RuntimeEntry | None = Field(
+        default=None, description="What it needs instead of the manifest's own runtime."
+    )
 
 
 class Manifest(_Part):

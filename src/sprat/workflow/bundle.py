@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ def bundle(
     shape: Shape | None = None,
     name: str = "",
     runtime: Wanted = "ort",
+    then: Path | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Write a bundle.
@@ -57,6 +58,8 @@ def bundle(
         name: Of the model, for people; the file's by default.
         runtime: What computes in the page: ``ort``, ``lean``, or ``auto``: the one whose page
             answers a first visitor earlier in Chromium, at 10 Mbps.
+        then: A model that takes over in ONNX Runtime Web once the lean runtime has answered: one
+            that ``optimize --goal fast`` made, where that is faster.
         progress: Told how far the work is.
 
     Returns:
@@ -89,6 +92,11 @@ def bundle(
         known.reading,
         known.classes,
     )
+    if then is not None:
+        if runtime == "ort":
+            raise OptionError("needs --runtime lean or auto.", where="--then")
+        last = load(model_file(then)).SerializeToString(deterministic=True)
+        contents = replace(contents, then=last)
     chosen = shape or Shape()
     if chosen.page:
         _check_page(known)

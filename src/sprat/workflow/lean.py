@@ -48,7 +48,7 @@ def with_runtime(
         LeanMismatchError: It was asked for, and answers otherwise than native.
     """
     if wanted != "lean":
-        yield contents
+        yield replace(contents, then=None)
     if wanted == "ort":
         return
     try:
