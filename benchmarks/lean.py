@@ -245,8 +245,9 @@ def answers_part(path: Path, model: onnx.ModelProto, compiled: Compiled, data: P
         assert answer.error == ""
         for fed, got in zip(feeds, answer.outputs, strict=True):
             for name, wanted in run(session, fed).items():
-                largest = max(largest, float(np.abs(wanted - got[name]).max()))
-                flips += int(((wanted > 0) != (got[name] > 0)).any())
+                one, other = np.asarray(wanted, np.float64), np.asarray(got[name], np.float64)
+                largest = max(largest, float(np.abs(one - other).max()))
+                flips += int(((one > 0) != (other > 0)).any())
     return (
         f"{total} test doodles in Chromium: the largest difference of a logit from native is "
         f"{largest:.1e}; {flips} answers differ."

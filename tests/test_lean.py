@@ -39,7 +39,7 @@ def random(*shape: int, seed: int = 0) -> Any:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def single(op: str, shape: list[int], *weights: Any, opset: int = 17, **more: Any) -> Any:
+def single(op: str, shape: list[Any], *weights: Any, opset: int = 17, **more: Any) -> Any:
     """A model of one node on ``x``."""
     names = [f"w{i}" for i in range(len(weights))]
     node = helper.make_node(op, ["x", *names], ["y"], name="the-node", **more)
@@ -76,7 +76,7 @@ def test_every_node_test_of_onnx_passes_or_is_refused_by_name() -> None:
         warnings.simplefilter("ignore")  # ONNX computes some expected values with overflows
         from onnx.backend.test.loader import load_model_tests
 
-        tests = [t for t in load_model_tests(kind="node") if t.model is not None]
+        tests: list[Any] = [t for t in load_model_tests(kind="node") if t.model is not None]
     cases: list[tuple[str, Case, dict[str, Any]]] = []
     refused: set[str] = set()
     for test in tests:
@@ -389,7 +389,7 @@ def spots(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
             yield from spots(inner, (*path, key))
 
 
-HOSTILE = (
+HOSTILE: tuple[Any, ...] = (
     *(-1, 0, 1, 2, 7, 1000, 65535, 65536, 2**24, 2**28, 2**31 - 1, 2**31, 2**32 + 4, 2**53, 1e300),
     *(0.5, -0.5, None, "x", "conv", [], {}, [1, 1, 1, 1], True),
 )

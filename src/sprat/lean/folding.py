@@ -117,7 +117,7 @@ def evaluate(node: Node, values: list[Constant | None]) -> list[Constant]:
 
 def _check_size(node: Node, arrays: list[Array]) -> None:
     """Refuse a result that its inputs make absurdly large."""
-    total = sum(a.size for a in arrays)
+    total = float(sum(a.size for a in arrays))
     if node.op in ("ConstantOfShape", "Expand", "Tile", "Resize", "Upsample", "Pad", "OneHot"):
         for array in arrays:
             if array.size <= 64 and np.issubdtype(array.dtype, np.number):

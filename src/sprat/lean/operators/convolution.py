@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 
@@ -168,8 +169,8 @@ def _convolve(
     fan, out = weight.shape[1], weight.shape[0] // group
     for g in range(group):
         part = builder.dense(x.sliced(1, g * fan, fan), NHWC)
-        own = weight.seen(lambda a, g=g: a[g * out : (g + 1) * out])
-        some = None if bias is None else bias.seen(lambda a, g=g: a[g * out : (g + 1) * out])
+        own = weight.seen(itemgetter(slice(g * out, (g + 1) * out)))
+        some = None if bias is None else bias.seen(itemgetter(slice(g * out, (g + 1) * out)))
         made = builder.new((x.shape[0], out, height, width), NHWC)
         _one(builder, part, made, own, some, window, fused, False)
         builder.copy(made, y.sliced(1, g * out, out))

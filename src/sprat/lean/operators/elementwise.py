@@ -51,12 +51,11 @@ def binary(builder: Builder, node: Node) -> None:
         x, function = scalar
         return builder.finish(node, activation.apply(builder, function, x))
     fused = activation.following(builder, node) if node.op != "Mean" else None
-    limits, taken = (None, None), None
-    if fused is not None and fused[0].limits is not None:
-        limits, taken = fused[0].limits, fused[1]
+    limits = None if fused is None else fused[0].limits
+    taken = None if fused is None or limits is None else fused[1]
     for index, value in enumerate(values[1:]):
         last = index == len(values) - 2
-        found = combine(builder, kind, found, value, limits if last else (None, None))
+        found = combine(builder, kind, found, value, (last and limits) or (None, None))
     if node.op == "Mean":
         found = activation.apply(builder, Function("affine", 1 / len(values), 0.0), _view(found))
     return builder.finish(node, found, taken)
@@ -93,7 +92,7 @@ def _refuse_legacy(node: Node) -> None:
 
 def _affine(kind: plan.Binary, values: list[Value]) -> tuple[View, Function] | None:
     """Return the function of one tensor that a step with one known number is."""
-    numbers = [float(v.expanded.reshape(-1)[0]) if _is_number(v) else None for v in values]
+    numbers = [_number(v) for v in values]
     left, right = values
     if isinstance(left, View) and numbers[1] is not None and _keeps(left.shape, right.shape):
         n = numbers[1]
@@ -118,8 +117,11 @@ def _affine(kind: plan.Binary, values: list[Value]) -> tuple[View, Function] | N
     return None
 
 
-def _is_number(value: Value) -> bool:
-    return isinstance(value, Constant) and value.values.size == 1
+def _number(value: Value) -> float | None:
+    """Return the one number that a constant is; None for what is not known, or more."""
+    if isinstance(value, View) or value.values.size != 1:
+        return None
+    return float(value.expanded.reshape(-1)[0])
 
 
 def _keeps(shape: Shape, other: Shape) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from sprat.lean.operators.resizing import gathered
 from sprat.lean.values import Constant, Shape, View
 
 _FLOATS = {1, 10, 11}
+_MODES: tuple[Literal["edge", "reflect", "wrap"], ...] = ("edge", "reflect", "wrap")
 
 
 @lowers("Identity", "Dropout")
@@ -215,14 +217,15 @@ def pad(builder: Builder, node: Node) -> None:
             builder.pads[node.outputs[0]] = (before[2], before[3], after[2], after[3])
             return builder.finish(node, x)
         return builder.finish(node, padded(builder, x, before, after, value))
-    if mode not in ("edge", "reflect", "wrap"):
+    way = next((known for known in _MODES if known == mode), None)
+    if way is None:
         raise node.refused(f"{mode!r} is not there", "attribute mode")
     for axis in range(rank):
         if before[axis] or after[axis]:
             size = x.shape[axis]
             if mode == "reflect" and max(before[axis], after[axis]) >= size:
                 raise node.refused(f"{pads} mirrors more than there is", "input pads")
-            indices = np.pad(np.arange(size), (before[axis], after[axis]), mode=mode)
+            indices = np.pad(np.arange(size), (before[axis], after[axis]), mode=way)
             x = gathered(builder, x, axis, indices)
     return builder.finish(node, x)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -101,7 +102,7 @@ def _along(
         high = np.clip(low + 1, 0, last)
         return gathered(builder, x, axis, np.clip(low, 0, last), high, weight)
     rounding = node.text("nearest_mode", "floor" if node.opset < 11 else "round_prefer_floor")
-    functions = {
+    functions: dict[str, Callable[[Array], Array]] = {
         "round_prefer_floor": lambda p: np.ceil(p - 0.5),
         "round_prefer_ceil": lambda p: np.floor(p + 0.5),
         "floor": np.floor,
