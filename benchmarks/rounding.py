@@ -50,7 +50,8 @@ def main() -> None:
     random = np.random.default_rng(0)
     mixed = random.standard_normal((VECTORS, 256)) @ random.standard_normal((256, COLUMNS))
     inputs = np.maximum(mixed, 0).astype(np.float32)
-    factor = inverse_factor(inputs.T @ inputs / VECTORS, 0.01).astype(np.float64)
+    moment = (inputs.T @ inputs / VECTORS).astype(np.float32)
+    factor = inverse_factor(moment, 0.01).astype(np.float64)
     weights = random.standard_normal((ROWS, COLUMNS)) * 0.05
     steps = np.full(ROWS, 0.1)
     price = np.full(ROWS, 0.1)

@@ -142,7 +142,7 @@ class Page {
     part("said").textContent = label || String(answer?.value ?? "");
     if (Number.isFinite(answer?.confidence)) meter.value = answer!.confidence;
     meter.setAttribute("aria-label", say("confidence"));
-    part("by").textContent = say(role === "full" ? "small" : "first");
+    part("by").textContent = say(role === "full" ? "full" : "first");
     part("time").textContent = `${milliseconds.toFixed(1)} ms`;
   }
 }
