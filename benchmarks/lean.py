@@ -3,11 +3,12 @@ r"""The lean runtime beside ONNX Runtime Web: in one page, by turns, one thread 
 Usage:
     sprat optimize MODEL --data DOODLES --out SMALL
     python -m benchmarks.lean_networks NETWORKS         (where torch and torchvision are)
-    python -m benchmarks.lean MODEL --data DOODLES --small SMALL [--networks NETWORKS]
+    python -m benchmarks.lean MODEL --data DOODLES --small SMALL --image DOODLE.png \
+        [--fast FAST] [--networks NETWORKS]
 
 Writes ``benchmarks/results/lean.md``. Parts: bytes; time, first result and memory side by side;
-answers to the test doodles in Chromium against native; networks of other makers. Timings take
-about two minutes, answers about three.
+first visits to a bundle's page on nginx; answers to the test doodles in Chromium against native;
+networks of other makers. About ten minutes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import asyncio
 import json
 import statistics
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,21 +28,29 @@ import brotli
 import numpy as np
 import onnx
 
+from benchmarks.fish_page import nginx, sent
 from benchmarks.measure import machine
+from sprat.browser.delivered import deliveries
 from sprat.browser.host import SITE, Host, serving, with_site
 from sprat.browser.launch import launched, within
 from sprat.browser.lean import Case, answers
+from sprat.browser.visit import calibrated, line
 from sprat.data.options import read_options
 from sprat.data.sources import open_data
+from sprat.delivery.bundle import Shape
 from sprat.graph.proof import gap
 from sprat.lean.compile import Compiled, compile_model
 from sprat.lean.plan import plan_text
 from sprat.model.inspect import tensor_infos
 from sprat.model.load import load
 from sprat.model.session import Feeds, open_session, run
+from sprat.workflow.bundle import bundle
+from sprat.workflow.lean import Wanted
 
 OUT = Path(__file__).parent / "results" / "lean.md"
-PARTS = ("bytes", "time", "answers", "others")
+PARTS = ("bytes", "time", "visits", "answers", "others")
+NETWORKS = (10.0, 1.0)
+VISITS = 5
 ROUNDS = 9
 ROUND_MILLISECONDS = 400
 STARTS = 7
@@ -186,6 +196,42 @@ def bytes_part(fish: Subject) -> str:
     )
 
 
+async def visited(site: Path, scratch: Path, image: Path, kind: str) -> list[str]:
+    """Visit a bundle's page on nginx for the first time, a few times over each line."""
+    rows = []
+    with nginx(site, scratch) as address, serving(with_site(Host())) as host:
+        async with launched() as browser:
+            for mbps in NETWORKS:
+                network = await calibrated(browser, host, line(mbps))
+                first, _ = await deliveries(
+                    browser, address, image, network, lambda: sent(scratch), visits=VISITS
+                )
+                rows.append(
+                    f"| {kind} | {first.mbps:g} Mbps, {first.latency:g} ms "
+                    f"| **{first.seconds:.2f} s** ({first.spread.low:.2f} to "
+                    f"{first.spread.high:.2f}) | {first.bytes:,} | {first.visits} |"
+                )
+    return rows
+
+
+def visits_part(small: Path, image: Path) -> str:
+    rows = []
+    kinds: tuple[Wanted, ...] = ("ort", "lean")
+    for kind in kinds:
+        with tempfile.TemporaryDirectory(prefix="lean-") as place:
+            site, scratch = Path(place) / "site", Path(place) / "nginx"
+            scratch.mkdir()
+            bundle(small, site, shape=Shape(host="nginx", page=True), runtime=kind)
+            rows += asyncio.run(visited(site, scratch, image, kind))
+    return "\n".join(
+        [
+            "| runtime | line | first prediction (least to most) | bytes | visits |",
+            "|---|---|---:|---:|---:|",
+            *rows,
+        ]
+    )
+
+
 async def side_by_side(subject: Subject) -> dict[str, Any]:
     """Measure a network in one page."""
     host = with_site(Host())
@@ -304,6 +350,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--small", type=Path, required=True, help="what optimize made of it")
+    parser.add_argument("--image", type=Path, required=True, help="what a visitor gives")
     parser.add_argument("--fast", type=Path, help="what optimize --goal fast made of it")
     parser.add_argument("--networks", type=Path, help="a folder of other networks")
     parser.add_argument("--part", choices=PARTS, action="append")
@@ -319,6 +366,8 @@ def main() -> None:
         texts["bytes"] = bytes_part(fish)
     if "time" in parts:
         texts["time"] = time_part([fish, *others])
+    if "visits" in parts:
+        texts["visits"] = visits_part(options.small, options.image)
     if "answers" in parts:
         texts["answers"] = answers_part(options.model, small, fish.compiled, options.data)
     if "others" in parts:
@@ -345,6 +394,13 @@ in memory to the first answer, median of {STARTS} fresh workers.
 ## Time and memory
 
 {said["time"]}
+
+## First visits
+
+The bundle's page on nginx, an empty cache, a visitor who has the image ready; from the start of the
+navigation to the answer.
+
+{said["visits"]}
 
 ## Answers
 

@@ -414,8 +414,8 @@ async function version(
   const loading = new Loading(current, store, options, models);
   const wasm = loading.wasm();
   wasm.catch(() => {}); // said by the engine that waits for it
-  const full = models[models.length - 1]!;
-  // What is in the cache already needs no preview.
+  const full = models.findLast((model) => !model.runtime) ?? models[models.length - 1]!;
+  // What is in the cache already needs no preview; another runtime takes over even then.
   const stored = await Promise.all(full.chunks.map((chunk) => store.has(chunk)));
   const first = stored.every(Boolean) ? full : models[0]!;
   try {
