@@ -362,6 +362,13 @@ def crowded(one: Case) -> Case:
     return replace(one, plan=json.dumps(plan))
 
 
+def test_nothing_random_is_taken_for_a_constant() -> None:
+    node = helper.make_node
+    nodes = [node("RandomNormal", [], ["r"], shape=[4]), node("Add", ["x", "r"], ["y"])]
+    with pytest.raises(LeanUnsupportedError, match="RandomNormal"):
+        compile_model(build(nodes, {}, {"x": [1, 4]}, {"y": [1, 4]}))
+
+
 def test_ten_thousand_runs_take_no_memory() -> None:
     models = [residual(), mobile(), attention()]
     cases = [crowded(case(m, [noise(m)], repeat=10_000)) for m in models]

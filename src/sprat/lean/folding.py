@@ -11,9 +11,14 @@ from onnx.reference import ReferenceEvaluator
 
 from sprat.lean.nodes import Node
 from sprat.lean.values import Array, Constant, Value
+from sprat.model.nodes import subgraphs
 
 #: Elements of a computed constant; a model that asks for more is no small one.
 _LARGEST = 1 << 24
+_RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"}
+    | {"RandomUniformLike"}
+)
 _FOUR_BITS = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
 
 
@@ -84,8 +89,11 @@ def evaluate(node: Node, values: list[Constant | None]) -> list[Constant]:
     """Compute a node whose inputs are all known, with ONNX's reference implementation.
 
     Raises:
-        LeanUnsupportedError: It cannot be computed, or is absurdly large.
+        LeanUnsupportedError: It is drawn at random, has a graph of its own, cannot be computed, or
+            is absurdly large.
     """
+    if node.op in _RANDOM or any(subgraphs(node.proto)):
+        raise node.refused("control flow and random numbers are not there")
     arrays = {f"i{i}": v.expanded for i, v in enumerate(values) if v is not None}
     _check_size(node, list(arrays.values()))
     proto = onnx.NodeProto()
