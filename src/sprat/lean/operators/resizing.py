@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sprat.lean import plan
 from sprat.lean.builder import Builder
 from sprat.lean.nodes import Node
+from sprat.lean.operators.gathering import gathered
 from sprat.lean.operators.registry import axis_of, lowers
-from sprat.lean.values import Array, Constant, View
+from sprat.lean.values import Array, View
 
 
 @lowers("Resize", "Upsample")
@@ -111,43 +111,3 @@ def _along(
     if rounding not in functions:
         raise node.refused(f"{rounding!r} is not there", "attribute nearest_mode")
     return gathered(builder, x, axis, np.clip(functions[rounding](places), 0, last))
-
-
-def gathered(
-    builder: Builder,
-    x: View,
-    axis: int,
-    low: Array,
-    high: Array | None = None,
-    weight: Array | None = None,
-) -> View:
-    """Add the step that takes indices of an axis, or goes between two of them.
-
-    Args:
-        builder: The program.
-        x: What is taken from.
-        axis: Along which axis.
-        low: Indices, one for each place of the result.
-        high: The other indices.
-        weight: The share of the other, from 0 to 1; float32.
-    """
-    order = x.order if 0 not in x.strides else tuple(range(len(x.shape)))
-    x = builder.dense(x, order)
-    at = order.index(axis)
-    sizes = [x.shape[a] for a in order]
-    shape = list(x.shape)
-    shape[axis] = len(low)
-    share = np.zeros(len(low), np.float32) if weight is None else weight
-    first = builder.table(low)
-    y = builder.new(shape, order)
-    y.storage.integers = x.storage.integers
-    return builder.step(
-        plan.Gather,
-        x=x,
-        y=y,
-        shape=(math.prod(sizes[:at]), sizes[at], math.prod(sizes[at + 1 :])),
-        count=len(low),
-        low=first,
-        high=first if high is None else builder.table(high),
-        weight=builder.packed(Constant(np.ascontiguousarray(share, dtype=np.float32))),
-    )
