@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.sprat-installed
 SITE := src/sprat/browser/site/prove.html
-WEB := $(wildcard web/src/* web/*.html web/*.ts web/*.json web/public/*)
+WEB := $(wildcard web/src/* web/src/lean/* web/lean/* web/*.html web/*.ts web/*.json web/public/*)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help

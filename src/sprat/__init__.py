@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sprat.workflow.budget import Budget
     from sprat.workflow.bundle import bundle
     from sprat.workflow.compare import compare
+    from sprat.workflow.compile import compile
     from sprat.workflow.optimize import optimize
     from sprat.workflow.plan import Plan
     from sprat.workflow.prove import prove
@@ -46,6 +47,7 @@ __all__ = [
     "__version__",
     "bundle",
     "compare",
+    "compile",
     "history",
     "inspect",
     "load",
@@ -70,6 +72,7 @@ _HOMES = {
     "Weights": "sprat.quantization.configs:Weights",
     "bundle": "sprat.workflow.bundle:bundle",
     "compare": "sprat.workflow.compare:compare",
+    "compile": "sprat.workflow.compile:compile",
     "history": "sprat.record.history:read",
     "inspect": "sprat.model.inspect:inspect",
     "load": "sprat.model.load:load",

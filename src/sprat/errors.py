@@ -10,12 +10,14 @@
     │   │   ├── ModelFormatError    not ONNX: truncated, HTML, a checkpoint of another kind
     │   │   ├── ExternalDataError   external data is missing, too short, or leaves the folder
     │   │   └── UnsupportedModelError  valid ONNX that the runtime here cannot load or run
+    │   │       └── LeanUnsupportedError  ... that the lean runtime has no steps for
     │   ├── DataError               the samples
     │   │   ├── DataNotFoundError   no such folder or file, or nothing in it
     │   │   ├── SampleError         one sample cannot be read: an image that is no image
     │   │   └── ShapeMismatchError  the samples do not fit the model's input
     │   └── BrowserMissingError     there is no browser, or no Playwright
     ├── BrowserError                the browser crashed, hung or does not start (exit code 3)
+    ├── LeanMismatchError           the lean runtime answers otherwise than native   (exit code 1)
     ├── NoGainError                 the method changed nothing or made the file larger (exit code 1)
     └── OutputError                 the result cannot be written                (exit code 2)
 
@@ -82,6 +84,10 @@ class UnsupportedModelError(ModelError):
     """The model is ONNX, but the runtime here cannot load or run it."""
 
 
+class LeanUnsupportedError(UnsupportedModelError):
+    """The lean runtime has no steps for a node: operator and attribute are named."""
+
+
 class DataError(InputError):
     """The samples are missing, unreadable, or do not fit."""
 
@@ -106,6 +112,10 @@ class BrowserError(SpratError):
     """The browser crashed, hung or does not start: nothing was proved or disproved."""
 
     exit_code = 3
+
+
+class LeanMismatchError(SpratError):
+    """A plan that the lean runtime answers otherwise than native ONNX Runtime: it is not kept."""
 
 
 class NoGainError(SpratError):

@@ -7,7 +7,14 @@ import { type Answer, answer } from "./answers.js";
 import { Engine } from "./engine.js";
 import { asFailure, SpratError } from "./failure.js";
 import { WORKER_LOST } from "./lost.js";
-import { allFiles, type Manifest, type Model, parseManifest, type Role } from "./manifest.js";
+import {
+  allFiles,
+  type Manifest,
+  type Model,
+  parseManifest,
+  type Role,
+  type RuntimeFiles,
+} from "./manifest.js";
 import type { Runtime } from "./protocol.js";
 import { type Fetching, openCache, persistently, RETRY, type Retry, Store } from "./store.js";
 import type { Tensors } from "./tensors.js";
@@ -42,6 +49,8 @@ export interface Options {
 export interface Result {
   /** Which model answered. */
   role: Role;
+  /** In which runtime: ONNX Runtime Web or the lean one. */
+  runtime: "ort" | "lean";
   /** Every output, by name. */
   outputs: Tensors;
   /** The answer, where the manifest says how to read one. */
@@ -65,6 +74,7 @@ type Listeners = { [K in keyof Events]: Set<(value: Events[K]) => void> };
 /** What one call works with; swapped as a whole. */
 interface Running {
   role: Role;
+  runtime: "ort" | "lean";
   engine: Engine;
 }
 
@@ -132,7 +142,7 @@ export class Loaded {
   }
 
   async #answer(input: Blob | Tensors): Promise<Result> {
-    const { role, engine } = this.#running;
+    const { role, runtime, engine } = this.#running;
     const { preprocess, reading, classes } = this.manifest;
     const start = performance.now();
     try {
@@ -143,7 +153,8 @@ export class Loaded {
       const outputs = await engine.run(feeds);
       const found = reading === null ? null : answer(outputs, reading);
       const label = found === null ? "" : (classes[found.value] ?? "");
-      return { role, outputs, answer: found, label, milliseconds: performance.now() - start };
+      const milliseconds = performance.now() - start;
+      return { role, runtime, outputs, answer: found, label, milliseconds };
     } catch (error) {
       throw asFailure(error, "model");
     }
@@ -199,7 +210,8 @@ class Loading {
     this.#manifest = manifest;
     this.#store = store;
     this.#options = options;
-    const files = [manifest.runtime.wasm, ...models.flatMap((model) => model.chunks)];
+    const cores = models.flatMap((model) => model.runtime?.wasm ?? []);
+    const files = [manifest.runtime.wasm, ...cores, ...models.flatMap((model) => model.chunks)];
     this.#total = files.reduce((sum, file) => sum + file.bytes, 0);
   }
 
@@ -214,9 +226,9 @@ class Loading {
     return { signal, onBytes, retry: stubborn(this.#options) };
   }
 
-  /** Get the runtime, compiled while it comes in; used only when its bytes are checked. */
-  async wasm(): Promise<WebAssembly.Module> {
-    const file = this.#manifest.runtime.wasm;
+  /** Get a runtime, compiled while it comes in; used only when its bytes are checked. */
+  async wasm(runtime: RuntimeFiles = this.#manifest.runtime): Promise<WebAssembly.Module> {
+    const file = runtime.wasm;
     let arrived = 0;
     const onBytes = (bytes: number) => {
       this.#onBytes(bytes);
@@ -230,7 +242,7 @@ class Loading {
     };
     const fetching = { ...this.#fetching(), onBytes, onBody };
     const content = await this.#store.get(file, fetching).finally(() => this.#nearly.resolve());
-    return (await early) ?? WebAssembly.compile(content);
+    return (await early) ?? WebAssembly.compile(content).catch(lacking);
   }
 
   /** Fetch a model's chunks side by side, and join them; a preview's behind most of the runtime. */
@@ -258,8 +270,9 @@ class Loading {
     wasm: Promise<WebAssembly.Module>,
     quiet?: () => Promise<unknown>,
   ): Promise<Running> {
-    const { module, glue, wasm: file } = this.#manifest.runtime;
+    const { kind = "ort", module, glue, wasm: file } = model.runtime ?? this.#manifest.runtime;
     const runtime: Runtime = {
+      provider: kind === "lean" ? "lean" : "wasm",
       module: this.#store.address(module).href,
       glue: this.#store.address(glue).href,
       wasm: this.#store.address(file).href,
@@ -283,8 +296,13 @@ class Loading {
     const engine = await started(early, runtime, (found) =>
       found.start(core, content.slice(0), threads),
     );
-    return { role: model.role, engine };
+    return { role: model.role, runtime: kind, engine };
   }
+}
+
+/** The runtime's bytes are right: what does not compile them lacks something. */
+function lacking(cause: unknown): never {
+  throw new SpratError("no-wasm", "this browser has no WebAssembly with SIMD", { cause });
 }
 
 /** Fetch the worker's script around the HTTP cache, which may hold what is broken for ever. */
@@ -396,13 +414,15 @@ async function version(
   const loading = new Loading(current, store, options, models);
   const wasm = loading.wasm();
   wasm.catch(() => {}); // said by the engine that waits for it
-  const full = models[models.length - 1]!;
-  // What is in the cache already needs no preview.
+  const full = models.findLast((model) => !model.runtime) ?? models[models.length - 1]!;
+  // What is in the cache already needs no preview; another runtime takes over even then.
   const stored = await Promise.all(full.chunks.map((chunk) => store.has(chunk)));
   const first = stored.every(Boolean) ? full : models[0]!;
   try {
-    const loaded = new Loaded(current, await loading.engine(first, wasm), end);
-    void behind(loaded, loading, { first, full, wasm }, async () => {
+    const core = first.runtime ? loading.wasm(first.runtime) : wasm;
+    const loaded = new Loaded(current, await loading.engine(first, core), end);
+    const next = models.slice(models.indexOf(first) + 1);
+    void behind(loaded, loading, next, wasm, async () => {
       if (kept) await refresh(loaded, cache, address, options);
       else await settle(cache, address, store, current, options);
     });
@@ -413,18 +433,23 @@ async function version(
   }
 }
 
+/** Let each further model take over when it is ready. */
 async function behind(
   loaded: Loaded,
   loading: Loading,
-  { first, full, wasm }: { first: Model; full: Model; wasm: Promise<WebAssembly.Module> },
+  next: Model[],
+  wasm: Promise<WebAssembly.Module>,
   after: () => Promise<void>,
 ): Promise<void> {
   try {
-    if (first !== full) loaded.swap(await loading.engine(full, wasm, () => loaded.quiet()));
+    for (const model of next) {
+      const core = model.runtime ? loading.wasm(model.runtime) : wasm;
+      loaded.swap(await loading.engine(model, core, () => loaded.quiet()));
+    }
     await after();
   } catch (error) {
     const failure = asFailure(error, "network");
     if (failure.code === "aborted") return;
-    if (first !== full || failure.code !== "network") loaded.tell("error", failure);
+    if (next.length > 0 || failure.code !== "network") loaded.tell("error", failure);
   }
 }

@@ -18,11 +18,23 @@ export interface File {
 
 export type Role = "preview" | "full";
 
+export interface RuntimeFiles {
+  /** `lean`: the models are plans; without it ONNX Runtime Web's. */
+  kind?: "ort" | "lean";
+  package: string;
+  version: string;
+  module: File;
+  glue: File;
+  wasm: File;
+}
+
 export interface Model {
   role: Role;
   bytes: number;
   sha256: string;
   chunks: File[];
+  /** What it needs instead of the manifest's own runtime. */
+  runtime?: RuntimeFiles | null;
 }
 
 export interface Manifest {
@@ -32,7 +44,7 @@ export interface Manifest {
   version: string;
   /** `http`: the host sends compressed files; `gzip`: the large files are packed. */
   decode: "http" | "gzip";
-  runtime: { package: string; version: string; module: File; glue: File; wasm: File };
+  runtime: RuntimeFiles;
   models: Model[];
   preprocess: Preprocess | null;
   reading: Reading | null;
@@ -60,14 +72,12 @@ export function parseManifest(text: string): Manifest | null {
   } catch {
     return null;
   }
-  const runtime = value?.runtime;
-  const files = [runtime?.module, runtime?.glue, runtime?.wasm];
   const models = Array.isArray(value?.models) ? value.models : [];
   const whole =
     value?.sprat === 1 &&
     typeof value.version === "string" &&
     (value.decode === "http" || value.decode === "gzip") &&
-    files.every(isFile) &&
+    filesOf(value.runtime).every(isFile) &&
     models.length > 0 &&
     Array.isArray(value.classes) &&
     models.every(
@@ -76,13 +86,21 @@ export function parseManifest(text: string): Manifest | null {
         Array.isArray(model.chunks) &&
         model.chunks.length > 0 &&
         model.chunks.every(isFile) &&
+        ((model.runtime ?? null) === null || filesOf(model.runtime!).every(isFile)) &&
         model.chunks.reduce((sum, chunk) => sum + chunk.bytes, 0) === model.bytes,
     );
   return whole ? value : null;
 }
 
+function filesOf(runtime: RuntimeFiles): File[] {
+  return [runtime?.module, runtime?.glue, runtime?.wasm];
+}
+
 /** Every file that a page needs which wants these models. */
 export function allFiles(manifest: Manifest, models = manifest.models): File[] {
-  const { module, glue, wasm } = manifest.runtime;
-  return [module, glue, wasm, ...models.flatMap((model) => model.chunks)];
+  const own = models.flatMap(({ chunks, runtime }) => [
+    ...(runtime ? filesOf(runtime) : []),
+    ...chunks,
+  ]);
+  return [...filesOf(manifest.runtime), ...own];
 }

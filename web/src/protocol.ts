@@ -3,16 +3,18 @@
 import type { Preprocess } from "./preprocess.js";
 import type { Tensors } from "./tensors.js";
 
-/** Where the runtime's two scripts lie; its wasm comes as bytes. */
+export type Provider = "wasm" | "webgpu" | "lean";
+
+/** Where the runtime's two small files lie; its wasm comes as bytes. */
 export interface Runtime {
-  /** `ort.wasm.min.mjs` or another build of ONNX Runtime Web. */
+  /** `ort.wasm.min.mjs` or another build of ONNX Runtime Web; `lean.mjs` of the lean runtime. */
   module: string;
-  /** The script that goes with the wasm file, such as `ort-wasm-simd-threaded.mjs`. */
+  /** The script that goes with the wasm file; the lean runtime's second wasm file. */
   glue: string;
   /** The wasm file. */
   wasm: string;
   /** What computes; WebAssembly where nothing is said. */
-  provider?: "wasm" | "webgpu";
+  provider?: Provider;
 }
 
 /** The wasm file's bytes, or what they compile to, which several workers can share. */

@@ -2,19 +2,24 @@
 
 import type * as Ort from "onnxruntime-web";
 import { heapBytes } from "./heap.js";
+import type * as Lean from "./lean/index.js";
 import { WORKER_LOST } from "./lost.js";
 import { decodeImage } from "./pixels.js";
 import { toTensor } from "./preprocess.js";
-import type { Calls, Reply, Request } from "./protocol.js";
+import type { Calls, Provider, Reply, Request, Wasm } from "./protocol.js";
 import type { Tensors } from "./tensors.js";
 
 type Library = typeof Ort;
 
 let ort: Library | undefined;
 let session: Ort.InferenceSession | undefined;
-let provider: "wasm" | "webgpu" = "wasm";
+let provider: Provider = "wasm";
 /** Milliseconds that the runtime took to start, until the first session tells of them. */
 let starting = 0;
+
+/** The lean runtime, where it is what computes. */
+let lean: { library: typeof Lean; helper: ArrayBuffer; wasm?: Wasm } | undefined;
+let small: Lean.LeanSession | undefined;
 
 function opened(): [Library, Ort.InferenceSession] {
   if (ort === undefined || session === undefined) throw new Error("no model is open");
@@ -39,6 +44,32 @@ async function run(feeds: Ort.InferenceSession.FeedsType): Promise<Tensors> {
     };
   }
   return tensors;
+}
+
+async function warmLean(module: string, glue: string): Promise<void> {
+  const [library, response] = await Promise.all([
+    import(/* @vite-ignore */ /* webpackIgnore: true */ module),
+    fetch(glue),
+  ]);
+  if (!response.ok) throw new Error(`HTTP ${response.status} for ${glue}`);
+  lean = { library, helper: await response.arrayBuffer() };
+}
+
+async function openLean(model: ArrayBuffer): Promise<Lean.LeanSession> {
+  const { library, helper, wasm } = lean!;
+  if (wasm === undefined) throw new Error("the runtime has not arrived");
+  small = undefined; // its memory may go before the next one's comes
+  small = await library.openFile(wasm, helper, model);
+  return small;
+}
+
+/** Make a run that can be repeated at once. */
+function prepared(feeds: Tensors): () => unknown {
+  const session = small;
+  if (session !== undefined) return () => session.run(feeds);
+  const [library, model] = opened();
+  const given = feed(library, feeds);
+  return () => model.run(given);
 }
 
 /** What the runtime is given in place of the bytes of a module that is compiled already. */
@@ -70,6 +101,7 @@ function made(library: Library, model: Uint8Array): Promise<Ort.InferenceSession
 const calls: Calls = {
   async warm(runtime) {
     try {
+      if (runtime.provider === "lean") return await warmLean(runtime.module, runtime.glue);
       const [library] = await Promise.all([
         import(/* @vite-ignore */ /* webpackIgnore: true */ runtime.module),
         import(/* @vite-ignore */ /* webpackIgnore: true */ runtime.glue),
@@ -83,6 +115,10 @@ const calls: Calls = {
     provider = runtime.provider ?? "wasm";
   },
   async begin(wasm, threads) {
+    if (lean !== undefined) {
+      lean.wasm = wasm; // it starts with each session
+      return;
+    }
     if (ort === undefined) throw new Error("the runtime has not arrived");
     const start = performance.now();
     ort.env.wasm.numThreads = threads;
@@ -92,8 +128,12 @@ const calls: Calls = {
     starting = performance.now() - start;
   },
   async open(model) {
-    if (ort === undefined) throw new Error("the runtime has not arrived");
     const start = performance.now();
+    if (lean !== undefined) {
+      const { inputs, outputs, heap } = await openLean(model);
+      return { inputs, outputs, milliseconds: performance.now() - start, heap };
+    }
+    if (ort === undefined) throw new Error("the runtime has not arrived");
     await session?.release();
     session = undefined;
     session = await made(ort, new Uint8Array(model));
@@ -111,22 +151,22 @@ const calls: Calls = {
     return { [how.input]: toTensor(await decodeImage(image), how) };
   },
   async run(feeds) {
+    if (small !== undefined) return small.run(feeds);
     return run(feed(opened()[0], feeds));
   },
   async time(feeds, milliseconds) {
-    const [library, model] = opened();
-    const prepared = feed(library, feeds);
+    const again = prepared(feeds);
     const times: number[] = [];
     const end = performance.now() + milliseconds;
     do {
       const start = performance.now();
-      await model.run(prepared);
+      await again();
       times.push(performance.now() - start);
     } while (performance.now() < end);
     return times;
   },
   async heap() {
-    return heapBytes();
+    return small?.heap ?? heapBytes();
   },
 };
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import brotli
@@ -19,6 +19,7 @@ from sprat.delivery.manifest import (
     ModelEntry,
     Role,
     RuntimeEntry,
+    RuntimeKind,
     manifest_text,
 )
 from sprat.delivery.pieces import Piece, chunks, gzip, piece
@@ -32,6 +33,13 @@ _TEXTS = (".html", ".js", ".css", ".json", ".webmanifest", ".svg")
 _EARLY = '<link rel="preload" as="fetch" crossorigin href="./{}">\n'
 
 
+#: The files of each runtime by what they are to a page, as the package has them.
+_PARTS: dict[RuntimeKind, dict[str, str]] = {
+    "ort": {key: f"runtime/{name}" for key, name in BUNDLED.items()},
+    "lean": {"module": "lean/lean.mjs", "glue": "lean/helper.wasm", "wasm": "lean/xnnpack.wasm"},
+}
+
+
 @dataclass(frozen=True)
 class Contents:
     """What a bundle is made from.
@@ -42,6 +50,9 @@ class Contents:
         preprocess: How an image becomes the input, as JSON; None for tensors.
         reading: How the output becomes an answer.
         classes: Names of the classes by index.
+        runtime: What computes; the models are plans with their weights for the lean runtime.
+        sources: SHA-256 of the ONNX model that a plan was compiled from, by role.
+        then: An ONNX model that takes over at last, in ONNX Runtime Web.
     """
 
     name: str
@@ -49,6 +60,9 @@ class Contents:
     preprocess: dict[str, Any] | None = None
     reading: ReadingRecord | None = None
     classes: tuple[str, ...] = ()
+    runtime: RuntimeKind = "ort"
+    sources: Mapping[Role, str] = field(default_factory=dict)
+    then: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -90,26 +104,32 @@ def make_bundle(
     decode: Decode = RULES[shape.host].decode if shape.host else "http"
     siblings = RULES[shape.host].siblings if shape.host else True
     files: dict[str, bytes] = {}
-    total = len(BUNDLED) + len(contents.models)
-    runtime = {}
-    for i, (key, name) in enumerate(BUNDLED.items()):
-        made = _runtime_piece(key, name, decode)
-        runtime[key] = _stored(made, files, siblings)
-        progress("compressing", i + 1, total)
+    loads = [_Load(role, content) for role, content in contents.models]
+    if contents.then is not None:
+        loads.append(_Load("full", contents.then, _runtime("ort", decode, files, siblings)))
+    runtime = _runtime(contents.runtime, decode, files, siblings)
     models = []
-    for i, (role, content) in enumerate(contents.models):
+    for i, load in enumerate(loads):
+        progress("compressing", i + 1, len(loads) + 1)
         parts = [
-            _stored(piece(f"assets/{role}", ".bin", part, decode), files, siblings)
-            for part in chunks(content, shape.chunk)
+            _stored(piece(f"assets/{load.role}", ".bin", part, decode), files, siblings)
+            for part in chunks(load.content, shape.chunk)
         ]
         models.append(
-            ModelEntry(role=role, bytes=len(content), sha256=sha256(content), chunks=tuple(parts))
+            ModelEntry(
+                role=load.role,
+                bytes=len(load.content),
+                sha256=sha256(load.content),
+                chunks=tuple(parts),
+                source=contents.sources.get(load.role) if load.runtime is None else None,
+                runtime=load.runtime,
+            )
         )
-        progress("compressing", len(BUNDLED) + i + 1, total)
+    progress("compressing", len(loads) + 1, len(loads) + 1)
     manifest = _manifest(contents, decode, runtime, models)
     files["manifest.json"] = manifest_text(manifest).encode()
     files["LICENSES.txt"] = _licences(manifest).encode()
-    files |= _page(runtime["wasm"].path) if shape.page else _loader()
+    files |= _page(runtime.wasm.path) if shape.page else _loader()
     if siblings:
         files |= _compressed_texts(files)
     host = shape.host
@@ -120,9 +140,31 @@ def make_bundle(
     return files, manifest
 
 
+@dataclass(frozen=True)
+class _Load:
+    """A model to be cut, with a runtime of its own where it needs one."""
+
+    role: Role
+    content: bytes
+    runtime: RuntimeEntry | None = None
+
+
+def _runtime(
+    kind: RuntimeKind, decode: Decode, files: dict[str, bytes], siblings: bool
+) -> RuntimeEntry:
+    """Add a runtime's files, and return what the manifest says of them."""
+    parts = _PARTS[kind]
+    entries = {
+        key: _stored(_runtime_piece(key, name, decode), files, siblings)
+        for key, name in parts.items()
+    }
+    built = json.loads(site_files()[f"/{parts['wasm'].partition('/')[0]}/runtime.json"])
+    return RuntimeEntry(kind=kind, package=built["package"], version=built["version"], **entries)
+
+
 def _runtime_piece(key: str, name: str, decode: Decode) -> Piece:
-    small = site_files()[f"/runtime/{name}.br"]
-    stem, _, suffix = name.rpartition(".")
+    small = site_files()[f"/{name}.br"]
+    stem, _, suffix = name.rpartition("/")[2].rpartition(".")
     return piece(
         f"runtime/{stem}",
         f".{suffix}",
@@ -142,17 +184,13 @@ def _stored(made: Piece, files: dict[str, bytes], siblings: bool) -> FileEntry:
 
 
 def _manifest(
-    contents: Contents,
-    decode: Decode,
-    runtime: Mapping[str, FileEntry],
-    models: Sequence[ModelEntry],
+    contents: Contents, decode: Decode, runtime: RuntimeEntry, models: Sequence[ModelEntry]
 ) -> Manifest:
-    built = json.loads(site_files()["/runtime/runtime.json"])
     made = Manifest(
         name=contents.name,
         version="",
         decode=decode,
-        runtime=RuntimeEntry(package=built["package"], version=built["version"], **runtime),
+        runtime=runtime,
         models=tuple(models),
         preprocess=contents.preprocess,
         reading=contents.reading,
@@ -216,18 +254,26 @@ def _compressed_texts(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def _licences(manifest: Manifest) -> str:
-    runtime = manifest.runtime
-    return (
-        "This folder holds:\n\n"
-        f"{runtime.package} {runtime.version} (runtime/), Copyright (c) Microsoft Corporation, "
-        "MIT licence:\n\n"
-        f"{_MIT}\n"
-        "The page and the loader (assets/, sw.js, index.html) of Sprat, Apache-2.0 "
-        "(https://www.apache.org/licenses/LICENSE-2.0).\n\n"
-        "The models belong to whoever made the bundle.\n"
-    )
+    runtimes = {r.kind: r for r in (manifest.runtime, *(m.runtime for m in manifest.models)) if r}
+    said = []
+    if "lean" in runtimes:
+        said.append("This folder holds the lean runtime (runtime/):\n\n")
+        said.append(site_files()["/lean/LICENSES.txt"].decode() + "\n")
+    if "ort" in runtimes:
+        ort = runtimes["ort"]
+        said.append("This folder holds:\n\n")
+        said.append(
+            f"{ort.package} {ort.version} (runtime/), Copyright (c) Microsoft Corporation, "
+            f"MIT licence:\n\n{_MIT}\n"
+        )
+    return "".join([*said, _OURS])
 
 
+_OURS = """The page and the loader (assets/, sw.js, index.html) of Sprat, Apache-2.0 \
+(https://www.apache.org/licenses/LICENSE-2.0).
+
+The models belong to whoever made the bundle.
+"""
 _MIT = """Permission is hereby granted, free of charge, to any person obtaining a copy of this
 software and associated documentation files (the "Software"), to deal in the Software without
 restriction, including without limitation the rights to use, copy, modify, merge, publish,

@@ -17,6 +17,7 @@ from sprat.record.schema import ReadingRecord
 
 Role = Literal["preview", "full"]
 Decode = Literal["http", "gzip"]
+RuntimeKind = Literal["ort", "lean"]
 
 
 class _Part(BaseModel):
@@ -33,6 +34,19 @@ class FileEntry(_Part):
     packed: bool = Field(default=False, description="The file itself is gzip: the page decodes it.")
 
 
+class RuntimeEntry(_Part):
+    """The runtime that the bundle brings along."""
+
+    kind: RuntimeKind = Field(
+        default="ort", description="lean: the models are plans with their weights, not ONNX."
+    )
+    package: str
+    version: str
+    module: FileEntry
+    glue: FileEntry
+    wasm: FileEntry
+
+
 class ModelEntry(_Part):
     """One model in chunks."""
 
@@ -40,16 +54,12 @@ class ModelEntry(_Part):
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     chunks: tuple[FileEntry, ...] = Field(min_length=1)
-
-
-class RuntimeEntry(_Part):
-    """The runtime that the bundle brings along."""
-
-    package: str
-    version: str
-    module: FileEntry
-    glue: FileEntry
-    wasm: FileEntry
+    source: str | None = Field(
+        default=None, description="SHA-256 of the ONNX model that it was compiled from."
+    )
+    runtime: RuntimeEntry | None = Field(
+        default=None, description="What it needs instead of the manifest's own runtime."
+    )
 
 
 class Manifest(_Part):

@@ -54,10 +54,10 @@ class Proof:
         for feeds, wanted in zip(self.feeds, self.outputs, strict=True):
             got = run(session, feeds, list(wanted))
             for name, values in wanted.items():
-                gap, allowed = _gap(values, got[name])
-                largest = max(largest, gap)
-                if gap > allowed and not wrong:
-                    wrong = f"output {name!r} differs by {gap:.2g}, of {allowed:.2g} allowed"
+                off, allowed = gap(values, got[name])
+                largest = max(largest, off)
+                if off > allowed and not wrong:
+                    wrong = f"output {name!r} differs by {off:.2g}, of {allowed:.2g} allowed"
         return largest, wrong
 
 
@@ -129,7 +129,7 @@ def _values(
     raise ShapeMismatchError(f"random {tensor.dtype} cannot be made.", where=tensor.name)
 
 
-def _gap(wanted: object, got: object) -> tuple[float, float]:
+def gap(wanted: object, got: object) -> tuple[float, float]:
     """Return the largest difference of one output, and how much is allowed."""
     if not isinstance(wanted, np.ndarray) or not isinstance(got, np.ndarray):
         return (0.0 if repr(wanted) == repr(got) else np.inf), 0.0

@@ -36,7 +36,8 @@ def check_site(site: Path, ground: Ground) -> None:
             hint="Make one: sprat bundle MODEL --out SITE --page",
         )
     content = ground.model.SerializeToString(deterministic=True)
-    if sha256(content) not in {m.sha256 for m in manifest.models if m.role == "full"}:
+    full = {m.source or m.sha256 for m in manifest.models if m.role == "full"}
+    if sha256(content) not in full:
         raise OptionError(
             f"{site} holds another model.", where="--site", hint="Make the bundle again."
         )

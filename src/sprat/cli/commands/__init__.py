@@ -7,6 +7,7 @@ import typer
 from sprat.cli.commands import (
     bundle,
     compare,
+    compile,
     history,
     inspect,
     optimize,
@@ -20,7 +21,7 @@ from sprat.cli.commands import (
 
 _IN_ORDER = (
     *(inspect, simplify, quantize, compare, optimize, prove, try_),
-    *(bundle, serve, verify, history),
+    *(compile, bundle, serve, verify, history),
 )
 
 

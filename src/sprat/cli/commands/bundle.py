@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from sprat.cli.options import JsonOption, with_data_options
 from sprat.cli.screen import as_json, bar, megabytes, say, table
 from sprat.errors import OptionError
+
+if TYPE_CHECKING:
+    from sprat.delivery.manifest import RuntimeEntry
 
 
 @with_data_options
@@ -50,6 +53,21 @@ def command(
     prefix: Annotated[
         str, typer.Option("--prefix", help="Path of the bundle on the site, such as /fish.")
     ] = "",
+    runtime: Annotated[
+        Literal["auto", "lean", "ort"],
+        typer.Option(
+            "--runtime",
+            help="ort (ONNX Runtime Web), lean (70 KB, plain networks), or auto: the one whose "
+            "page answers earlier in Chromium.",
+        ),
+    ] = "ort",
+    then: Annotated[
+        Path | None,
+        typer.Option(
+            "--then",
+            help="A model that takes over in ONNX Runtime Web: one that '--goal fast' made.",
+        ),
+    ] = None,
     json: JsonOption = False,
     options: Any = None,
 ) -> None:
@@ -58,7 +76,7 @@ def command(
     \b
     Examples:
       sprat bundle small --out site --page
-      sprat bundle small --out site --page --host nginx
+      sprat bundle small --out site --page --host nginx --runtime auto
       sprat bundle model.onnx --preview tiny.onnx --data photos --out site --host netlify
       sprat bundle model.onnx --preview-bytes 150000 --data photos --out site
     """
@@ -79,18 +97,25 @@ def command(
             data=data,
             options=options,
             shape=shape,
+            runtime=runtime,
+            then=then,
             progress=progress,
         )
     if json:
         as_json(made)
         return
-    runtime = (made.runtime.module, made.runtime.glue, made.runtime.wasm)
     rows = [
-        ("runtime", f"{made.runtime.package} {made.runtime.version}", 3, *_weight(runtime)),
+        _runtime_row(made.runtime),
         *((m.role, "model", len(m.chunks), *_weight(m.chunks)) for m in made.models),
+        *(_runtime_row(m.runtime) for m in made.models if m.runtime is not None),
     ]
     table("", ["part", "", ">files", ">decoded", ">on the wire"], rows)
     say(f"Look at it: sprat serve {out}")
+
+
+def _runtime_row(runtime: RuntimeEntry) -> tuple[str, str, int, str, str]:
+    files = (runtime.module, runtime.glue, runtime.wasm)
+    return "runtime", f"{runtime.package} {runtime.version}", len(files), *_weight(files)
 
 
 def _weight(files: Any) -> tuple[str, str]:

@@ -1,0 +1,56 @@
+r"""Networks of torchvision's architectures for ``benchmarks.lean``, with random weights.
+
+Usage:
+    python benchmarks/lean_networks.py FOLDER
+
+Needs torch and torchvision, which nothing else of this repository does. Time and steps of a
+network depend on its architecture, not on its weights; statistics of the normalizations are drawn,
+so that folding them is not trivial.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+
+
+def randomized(model: Any) -> Any:
+    """Give every normalization statistics that matter."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            module.weight.data.uniform_(0.8, 1.2)
+            module.bias.data.normal_(0, 0.1)
+    return model.eval()
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    models = torchvision.models
+    made = {
+        "MobileNetV3-Small": models.mobilenet_v3_small(),
+        "MobileNetV2": models.mobilenet_v2(),
+        "EfficientNet-B0": models.efficientnet_b0(),
+        "vision transformer, 4 layers of 192": models.VisionTransformer(224, 32, 4, 4, 192, 768),
+    }
+    for name, model in made.items():
+        torch.onnx.export(
+            randomized(model),
+            (torch.randn(1, 3, 224, 224),),
+            folder / f"{name}.onnx",
+            dynamo=False,
+            opset_version=17,
+            input_names=["input"],
+            output_names=["output"],
+        )
+
+
+if __name__ == "__main__":
+    main()
