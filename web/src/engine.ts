@@ -49,7 +49,6 @@ export class Engine {
   #next = 0;
   #ended: Error | undefined;
   #warm: Promise<unknown> = Promise.resolve();
-  #begun: Promise<unknown> | undefined;
   /** What the model is, once {@link Engine.open} returned. */
   opened: Opened = { inputs: [], outputs: [], milliseconds: 0, heap: 0 };
 
@@ -90,18 +89,11 @@ export class Engine {
     return engine;
   }
 
-  /** Start the runtime, once; a buffer moves to the worker, a module stays here as well. */
-  begin(wasm: Wasm, threads = 1): Promise<unknown> {
-    const moved = wasm instanceof ArrayBuffer ? [wasm] : [];
-    this.#begun ??= this.#warm.then(() => this.#call("begin", [wasm, threads], moved));
-    this.#begun.catch(() => {}); // said when the session is made
-    return this.#begun;
-  }
-
-  /** Make the session; the model's buffer moves to the worker. */
+  /** Make the session; buffers move to the worker, a module stays here as well. */
   async start(wasm: Wasm, model: ArrayBuffer, threads = 1): Promise<Engine> {
     try {
-      await this.begin(wasm, threads);
+      await this.#warm;
+      await this.#call("begin", [wasm, threads], wasm instanceof ArrayBuffer ? [wasm] : []);
       this.opened = (await this.#call("open", [model], [model])) as Opened;
       return this;
     } catch (error) {

@@ -28,8 +28,6 @@ export type { Tensors } from "./tensors.js";
 const WORKERS = 3;
 /** Milliseconds that the full model's session waits for answers under way. */
 const QUIET = 1000;
-/** Share of the runtime after which the preview is asked for: it arrives while the runtime starts. */
-const NEARLY = 0.85;
 
 export interface Progress {
   /** Decoded bytes so far, and of everything that is to come. */
@@ -203,7 +201,7 @@ class Loading {
   readonly #store: Store;
   readonly #options: Options;
   readonly #total: number;
-  readonly #nearly = Promise.withResolvers<void>();
+  readonly #cores = new Map<string, Promise<WebAssembly.Module>>();
   #loaded = 0;
 
   constructor(manifest: Manifest, store: Store, options: Options, models: Model[]) {
@@ -226,28 +224,27 @@ class Loading {
     return { signal, onBytes, retry: stubborn(this.#options) };
   }
 
-  /** Get a runtime, compiled while it comes in; used only when its bytes are checked. */
-  async wasm(runtime: RuntimeFiles = this.#manifest.runtime): Promise<WebAssembly.Module> {
-    const file = runtime.wasm;
-    let arrived = 0;
-    const onBytes = (bytes: number) => {
-      this.#onBytes(bytes);
-      arrived += bytes;
-      if (arrived >= NEARLY * file.bytes) this.#nearly.resolve();
-    };
+  /** Get a runtime once, however many models need it. */
+  #core(runtime: RuntimeFiles): Promise<WebAssembly.Module> {
+    const known = this.#cores.get(runtime.wasm.path);
+    const core = known ?? this.#compiled(runtime);
+    this.#cores.set(runtime.wasm.path, core);
+    return core;
+  }
+
+  /** Compile a runtime while it comes in; it is used only when its bytes are checked. */
+  async #compiled(runtime: RuntimeFiles): Promise<WebAssembly.Module> {
     let early: Promise<WebAssembly.Module | null> = Promise.resolve(null);
     const onBody = (body: ReadableStream<Uint8Array<ArrayBuffer>>) => {
       const response = new Response(body, { headers: { "content-type": "application/wasm" } });
       early = WebAssembly.compileStreaming(response).catch(() => null);
     };
-    const fetching = { ...this.#fetching(), onBytes, onBody };
-    const content = await this.#store.get(file, fetching).finally(() => this.#nearly.resolve());
+    const content = await this.#store.get(runtime.wasm, { ...this.#fetching(), onBody });
     return (await early) ?? WebAssembly.compile(content).catch(lacking);
   }
 
-  /** Fetch a model's chunks side by side, and join them; a preview's behind most of the runtime. */
+  /** Fetch a model's chunks side by side, and join them. */
   async model(model: Model): Promise<ArrayBuffer> {
-    if (model.role === "preview") await this.#nearly.promise;
     const fetching = this.#fetching();
     const whole = new Uint8Array(model.bytes);
     let start = 0;
@@ -261,34 +258,28 @@ class Loading {
     return whole.buffer;
   }
 
-  /**
-   * Make a model ready. The runtime starts while the model is on its way; where there is `quiet`,
-   * all waits for it when the bytes are there.
-   */
-  async engine(
-    model: Model,
-    wasm: Promise<WebAssembly.Module>,
-    quiet?: () => Promise<unknown>,
-  ): Promise<Running> {
-    const { kind = "ort", module, glue, wasm: file } = model.runtime ?? this.#manifest.runtime;
+  /** Make a model ready; `quiet` is waited for when all bytes are there. */
+  async engine(model: Model, quiet: () => Promise<unknown> = async () => {}): Promise<Running> {
+    const files = model.runtime ?? this.#manifest.runtime;
+    const { kind = "ort", module, glue, wasm } = files;
     const runtime: Runtime = {
       provider: kind === "lean" ? "lean" : "wasm",
       module: this.#store.address(module).href,
       glue: this.#store.address(glue).href,
-      wasm: this.#store.address(file).href,
+      wasm: this.#store.address(wasm).href,
     };
     const threads = this.#options.threads ?? 1;
     const early = Engine.spawn(runtime);
     let core: WebAssembly.Module;
     let content: ArrayBuffer;
-    if (quiet === undefined) wasm.then((found) => early.begin(found, threads)).catch(() => {});
     try {
       // The worker imports both scripts by itself; here they are checked, and kept for it.
       const scripts = [module, glue].map((script) =>
         this.#store.get(script, this.#fetching(false)),
       );
-      [core, content] = await Promise.all([wasm, this.model(model), ...scripts]);
-      await quiet?.();
+      const needed = [this.#core(files), this.model(model), ...scripts] as const;
+      [core, content] = await Promise.all(needed);
+      await quiet();
     } catch (error) {
       early.close();
       throw error;
@@ -412,17 +403,14 @@ async function version(
   const store = new Store(address, cache);
   const models = wanted(current, options);
   const loading = new Loading(current, store, options, models);
-  const wasm = loading.wasm();
-  wasm.catch(() => {}); // said by the engine that waits for it
   const full = models.findLast((model) => !model.runtime) ?? models[models.length - 1]!;
   // What is in the cache already needs no preview; another runtime takes over even then.
   const stored = await Promise.all(full.chunks.map((chunk) => store.has(chunk)));
   const first = stored.every(Boolean) ? full : models[0]!;
   try {
-    const core = first.runtime ? loading.wasm(first.runtime) : wasm;
-    const loaded = new Loaded(current, await loading.engine(first, core), end);
+    const loaded = new Loaded(current, await loading.engine(first), end);
     const next = models.slice(models.indexOf(first) + 1);
-    void behind(loaded, loading, next, wasm, async () => {
+    void behind(loaded, loading, next, async () => {
       if (kept) await refresh(loaded, cache, address, options);
       else await settle(cache, address, store, current, options);
     });
@@ -438,13 +426,11 @@ async function behind(
   loaded: Loaded,
   loading: Loading,
   next: Model[],
-  wasm: Promise<WebAssembly.Module>,
   after: () => Promise<void>,
 ): Promise<void> {
   try {
     for (const model of next) {
-      const core = model.runtime ? loading.wasm(model.runtime) : wasm;
-      loaded.swap(await loading.engine(model, core, () => loaded.quiet()));
+      loaded.swap(await loading.engine(model, () => loaded.quiet()));
     }
     await after();
   } catch (error) {

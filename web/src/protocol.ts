@@ -32,7 +32,7 @@ export interface Opened {
 export interface Calls {
   /** Get the runtime's scripts. */
   warm: (runtime: Runtime) => Promise<void>;
-  /** Start the runtime. */
+  /** Tell what the runtime is made of; it starts with the first session. */
   begin: (wasm: Wasm, threads: number) => Promise<void>;
   /** Make a session in the runtime that runs; the one before it ends. */
   open: (model: ArrayBuffer) => Promise<Opened>;
