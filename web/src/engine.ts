@@ -49,7 +49,6 @@ export class Engine {
   #next = 0;
   #ended: Error | undefined;
   #warm: Promise<unknown> = Promise.resolve();
-  #begun: Promise<unknown> | undefined;
   /** What the model is, once {@link Engine.open} returned. */
   opened: Opened = { inputs: [], outputs: [], milliseconds: 0, heap: 0 };
 
@@ -90,19 +89,13 @@ export class Engine {
     return engine;
   }
 
-  /** Start the runtime, once; a buffer moves to the worker, a module stays here as well. */
-  begin(wasm: Wasm, threads = 1): Promise<unknown> {
-    const moved = wasm instanceof ArrayBuffer ? [wasm] : [];
-    this.#begun ??= this.#warm.then(() => this.#call("begin", [wasm, threads], moved));
-    this.#begun.catch(() => {}); // said when the session is made
-    return this.#begun;
-  }
-
-  /** Make the session; the model's buffer moves to the worker. */
+  /** Make the session; buffers move to the worker, a module stays here as well. */
   async start(wasm: Wasm, model: ArrayBuffer, threads = 1): Promise<Engine> {
     try {
-      await this.begin(wasm, threads);
-      this.opened = (await this.#call("open", [model], [model])) as Opened;
+      await this.#warm;
+      const args = [wasm, model, threads];
+      const moved = wasm instanceof ArrayBuffer ? [wasm, model] : [model];
+      this.opened = (await this.#call("open", args, moved)) as Opened;
       return this;
     } catch (error) {
       this.close();
@@ -112,7 +105,7 @@ export class Engine {
 
   /** Make another model's session in the same worker; the runtime stays. */
   async reopen(model: ArrayBuffer): Promise<Opened> {
-    this.opened = (await this.#call("open", [model], [model])) as Opened;
+    this.opened = (await this.#call("open", [null, model, 1])) as Opened;
     return this.opened;
   }
 

@@ -28,8 +28,6 @@ export type { Tensors } from "./tensors.js";
 const WORKERS = 3;
 /** Milliseconds that the full model's session waits for answers under way. */
 const QUIET = 1000;
-/** Share of the runtime after which the preview is asked for: it arrives while the runtime starts. */
-const NEARLY = 0.85;
 
 export interface Progress {
   /** Decoded bytes so far, and of everything that is to come. */
@@ -203,7 +201,6 @@ class Loading {
   readonly #store: Store;
   readonly #options: Options;
   readonly #total: number;
-  readonly #nearly = Promise.withResolvers<void>();
   #loaded = 0;
 
   constructor(manifest: Manifest, store: Store, options: Options, models: Model[]) {
@@ -228,26 +225,20 @@ class Loading {
 
   /** Get a runtime, compiled while it comes in; used only when its bytes are checked. */
   async wasm(runtime: RuntimeFiles = this.#manifest.runtime): Promise<WebAssembly.Module> {
-    const file = runtime.wasm;
-    let arrived = 0;
-    const onBytes = (bytes: number) => {
-      this.#onBytes(bytes);
-      arrived += bytes;
-      if (arrived >= NEARLY * file.bytes) this.#nearly.resolve();
-    };
     let early: Promise<WebAssembly.Module | null> = Promise.resolve(null);
     const onBody = (body: ReadableStream<Uint8Array<ArrayBuffer>>) => {
       const response = new Response(body, { headers: { "content-type": "application/wasm" } });
       early = WebAssembly.compileStreaming(response).catch(() => null);
     };
-    const fetching = { ...this.#fetching(), onBytes, onBody };
-    const content = await this.#store.get(file, fetching).finally(() => this.#nearly.resolve());
+    const content = await this.#store.get(runtime.wasm, {
+      ...this.#fetching(),
+      onBody,
+    });
     return (await early) ?? WebAssembly.compile(content).catch(lacking);
   }
 
-  /** Fetch a model's chunks side by side, and join them; a preview's behind most of the runtime. */
+  /** Fetch a model's chunks side by side, and join them. */
   async model(model: Model): Promise<ArrayBuffer> {
-    if (model.role === "preview") await this.#nearly.promise;
     const fetching = this.#fetching();
     const whole = new Uint8Array(model.bytes);
     let start = 0;
@@ -261,14 +252,11 @@ class Loading {
     return whole.buffer;
   }
 
-  /**
-   * Make a model ready. The runtime starts while the model is on its way; where there is `quiet`,
-   * all waits for it when the bytes are there.
-   */
+  /** Make a model ready; `quiet` is waited for when all bytes are there. */
   async engine(
     model: Model,
     wasm: Promise<WebAssembly.Module>,
-    quiet?: () => Promise<unknown>,
+    quiet: () => Promise<unknown> = async () => {},
   ): Promise<Running> {
     const { kind = "ort", module, glue, wasm: file } = model.runtime ?? this.#manifest.runtime;
     const runtime: Runtime = {
@@ -281,14 +269,13 @@ class Loading {
     const early = Engine.spawn(runtime);
     let core: WebAssembly.Module;
     let content: ArrayBuffer;
-    if (quiet === undefined) wasm.then((found) => early.begin(found, threads)).catch(() => {});
     try {
       // The worker imports both scripts by itself; here they are checked, and kept for it.
       const scripts = [module, glue].map((script) =>
         this.#store.get(script, this.#fetching(false)),
       );
       [core, content] = await Promise.all([wasm, this.model(model), ...scripts]);
-      await quiet?.();
+      await quiet();
     } catch (error) {
       early.close();
       throw error;

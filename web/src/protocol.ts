@@ -23,7 +23,7 @@ export type Wasm = ArrayBuffer | WebAssembly.Module;
 export interface Opened {
   inputs: string[];
   outputs: string[];
-  /** Milliseconds to make the session; for the first one the runtime's start is included. */
+  /** Milliseconds to make the session, the runtime's start included. */
   milliseconds: number;
   heap: number;
 }
@@ -32,10 +32,8 @@ export interface Opened {
 export interface Calls {
   /** Get the runtime's scripts. */
   warm: (runtime: Runtime) => Promise<void>;
-  /** Start the runtime. */
-  begin: (wasm: Wasm, threads: number) => Promise<void>;
-  /** Make a session in the runtime that runs; the one before it ends. */
-  open: (model: ArrayBuffer) => Promise<Opened>;
+  /** Make a session; null goes on with the runtime that runs already. */
+  open: (wasm: Wasm | null, model: ArrayBuffer, threads: number) => Promise<Opened>;
   prepare: (image: Blob, how: Preprocess) => Promise<Tensors>;
   run: (feeds: Tensors) => Promise<Tensors>;
   /** Run again and again for so many milliseconds, at least once; returns each run's own. */

@@ -14,8 +14,6 @@ type Library = typeof Ort;
 let ort: Library | undefined;
 let session: Ort.InferenceSession | undefined;
 let provider: Provider = "wasm";
-/** Milliseconds that the runtime took to start, until the first session tells of them. */
-let starting = 0;
 
 /** The lean runtime, where it is what computes. */
 let lean: { library: typeof Lean; helper: ArrayBuffer; wasm?: Wasm } | undefined;
@@ -55,9 +53,10 @@ async function warmLean(module: string, glue: string): Promise<void> {
   lean = { library, helper: await response.arrayBuffer() };
 }
 
-async function openLean(model: ArrayBuffer): Promise<Lean.LeanSession> {
-  const { library, helper, wasm } = lean!;
-  if (wasm === undefined) throw new Error("the runtime has not arrived");
+async function openLean(given: Wasm | null, model: ArrayBuffer): Promise<Lean.LeanSession> {
+  const { library, helper, wasm = given } = lean!;
+  if (wasm === null) throw new Error("the runtime has not arrived");
+  lean!.wasm = wasm;
   small = undefined; // its memory may go before the next one's comes
   small = await library.openFile(wasm, helper, model);
   return small;
@@ -86,18 +85,6 @@ function hand(module: WebAssembly.Module): void {
   WebAssembly.instantiate = given as typeof WebAssembly.instantiate;
 }
 
-/** The smallest model, `y = Identity(x)` of opset 13: the runtime starts with its first session. */
-const NOTHING = Uint8Array.from(
-  atob(
-    "CAcSADo3ChAKAXgSAXkiCElkZW50aXR5EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ==",
-  ),
-  (letter) => letter.charCodeAt(0),
-);
-
-function made(library: Library, model: Uint8Array): Promise<Ort.InferenceSession> {
-  return library.InferenceSession.create(model, { executionProviders: [provider] });
-}
-
 const calls: Calls = {
   async warm(runtime) {
     try {
@@ -114,31 +101,24 @@ const calls: Calls = {
     ort.env.logLevel = "error";
     provider = runtime.provider ?? "wasm";
   },
-  async begin(wasm, threads) {
-    if (lean !== undefined) {
-      lean.wasm = wasm; // it starts with each session
-      return;
-    }
-    if (ort === undefined) throw new Error("the runtime has not arrived");
-    const start = performance.now();
-    ort.env.wasm.numThreads = threads;
-    if (wasm instanceof WebAssembly.Module) hand(wasm);
-    ort.env.wasm.wasmBinary = wasm instanceof ArrayBuffer ? wasm : HEADER.buffer;
-    await (await made(ort, NOTHING)).release();
-    starting = performance.now() - start;
-  },
-  async open(model) {
+  async open(wasm, model, threads) {
     const start = performance.now();
     if (lean !== undefined) {
-      const { inputs, outputs, heap } = await openLean(model);
+      const { inputs, outputs, heap } = await openLean(wasm, model);
       return { inputs, outputs, milliseconds: performance.now() - start, heap };
     }
     if (ort === undefined) throw new Error("the runtime has not arrived");
+    if (wasm !== null) {
+      ort.env.wasm.numThreads = threads;
+      if (wasm instanceof WebAssembly.Module) hand(wasm);
+      ort.env.wasm.wasmBinary = wasm instanceof ArrayBuffer ? wasm : HEADER.buffer;
+    }
     await session?.release();
     session = undefined;
-    session = await made(ort, new Uint8Array(model));
-    const milliseconds = starting + performance.now() - start;
-    starting = 0;
+    session = await ort.InferenceSession.create(new Uint8Array(model), {
+      executionProviders: [provider],
+    });
+    const milliseconds = performance.now() - start;
     const { inputNames, outputNames } = session;
     return {
       inputs: [...inputNames],
