@@ -16,7 +16,7 @@ let session: Ort.InferenceSession | undefined;
 let provider: Provider = "wasm";
 
 /** The lean runtime, where it is what computes. */
-let lean: { library: typeof Lean; helper: ArrayBuffer; wasm?: Wasm } | undefined;
+let lean: { library: typeof Lean; helper: WebAssembly.Module; wasm?: Wasm } | undefined;
 let small: Lean.LeanSession | undefined;
 
 function opened(): [Library, Ort.InferenceSession] {
@@ -50,7 +50,7 @@ async function warmLean(module: string, glue: string): Promise<void> {
     fetch(glue),
   ]);
   if (!response.ok) throw new Error(`HTTP ${response.status} for ${glue}`);
-  lean = { library, helper: await response.arrayBuffer() };
+  lean = { library, helper: await WebAssembly.compile(await response.arrayBuffer()) };
 }
 
 async function openLean(model: ArrayBuffer): Promise<Lean.LeanSession> {
