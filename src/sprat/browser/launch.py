@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 #: Seconds for what takes a moment: to start, to open a page, to close.
 _MOMENT = 60.0
+#: What is over need not be waited for so long.
+_CLOSE = 10.0
 #: Nothing that a browser tells its maker, and no start page.
 _FLAGS = (
     "--no-first-run",
@@ -73,7 +75,7 @@ class Browser:
             yield page
         finally:
             with suppress(Exception):  # a browser that died has closed its contexts already
-                await within(context.close())
+                await within(context.close(), _CLOSE)
 
     def _heard(self, kind: str, text: str) -> None:
         if kind == "error":
@@ -116,10 +118,10 @@ async def launched(kind: Kind = "chromium", *, webgpu: bool = False) -> AsyncIte
             handle = await _launch(getattr(playwright, kind), found, scratch, options)
             yield Browser(handle, kind, f"{_TITLES[kind]} {handle.version}")
             with suppress(Exception):
-                await within(handle.close(), 10)
+                await within(handle.close(), _CLOSE)
         finally:
             with suppress(Exception):
-                await asyncio.wait_for(playwright.stop(), 10)
+                await asyncio.wait_for(playwright.stop(), _CLOSE)
             _end(_children() - before)
 
 
