@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 import sprat
-from sprat.browser import drive
+from sprat.browser import drive, visit
 from sprat.browser.drive import Driver
 from sprat.browser.find import VARIABLE
 from sprat.browser.host import Host, serving, with_site
@@ -163,6 +163,19 @@ def test_a_visit_over_a_line_is_counted_to_the_byte(tmp_path: Path) -> None:
     assert timing.ratio is not None
     assert timing.first > 0
     assert timing.p95 >= timing.median > 0
+
+
+def test_a_line_that_cannot_be_trusted_costs_the_visits_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(visit, "TRUST", -1.0)
+    monkeypatch.setattr(visit, "_KNOWN_SECONDS", 0.1)
+    proof = prove(MODEL, data=DATA, plan=Plan(samples=8, networks=(50,), threads=(1,)))
+    assert proof.loading.loads
+    assert proof.against_native is not None
+    assert proof.timings
+    assert not proof.visits
+    assert any(note.startswith("no visits: a transfer of") for note in proof.notes)
 
 
 def test_a_bundle_is_visited_twice_with_one_cache(tmp_path: Path) -> None:

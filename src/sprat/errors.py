@@ -17,6 +17,7 @@
     │   │   └── ShapeMismatchError  the samples do not fit the model's input
     │   └── BrowserMissingError     there is no browser, or no Playwright
     ├── BrowserError                the browser crashed, hung or does not start (exit code 3)
+    │   └── ThrottleError           its network is not as fast as it was told to be
     ├── LeanMismatchError           the lean runtime answers otherwise than native   (exit code 1)
     ├── NoGainError                 the method changed nothing or made the file larger (exit code 1)
     └── OutputError                 the result cannot be written                (exit code 2)
@@ -112,6 +113,10 @@ class BrowserError(SpratError):
     """The browser crashed, hung or does not start: nothing was proved or disproved."""
 
     exit_code = 3
+
+
+class ThrottleError(BrowserError):
+    """The browser's network is not as fast as it was told to be: no time on it can be trusted."""
 
 
 class LeanMismatchError(SpratError):

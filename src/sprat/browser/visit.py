@@ -16,7 +16,7 @@ import numpy as np
 from sprat.browser.host import Host
 from sprat.browser.launch import Browser, within
 from sprat.browser.types import Frame, Visit
-from sprat.errors import BrowserError
+from sprat.errors import BrowserError, ThrottleError
 from sprat.evaluate.types import Interval
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ async def calibrated(browser: Browser, host: Host, network: Line) -> Line:
         The network with its gain.
 
     Raises:
-        BrowserError: The page or a worker is not throttled as it was told.
+        ThrottleError: The page or a worker is not throttled as it was told.
     """
     size = round(_KNOWN_SECONDS * network.mbps * 1e6 / 8)
     host.add("/known", bytes(size))
@@ -183,7 +183,7 @@ async def calibrated(browser: Browser, host: Host, network: Line) -> Line:
             found = (await _seconds(page, _TRANSFER, "/known"), await _seconds(page, _IN_WORKER))
         if max(abs(seconds - wanted) for seconds in found) <= TRUST * wanted:
             return tuned
-    raise BrowserError(
+    raise ThrottleError(
         f"a transfer of {wanted:.2f} s at {network.mbps:g} Mbps took {found[0]:.2f} s in the page "
         f"and {found[1]:.2f} s in a worker.",
         hint="Close other programs, and try again.",

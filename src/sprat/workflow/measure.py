@@ -21,6 +21,7 @@ from sprat.browser.runtime import Runtime
 from sprat.browser.single import single_nodes
 from sprat.browser.types import Delivery, Frame, Loading, Proof, Seen, Timing, Visit
 from sprat.browser.visit import Line, Subject, add_visit, calibrated, line, visit, visits
+from sprat.errors import ThrottleError
 from sprat.evaluate.evaluate import Reference
 from sprat.evaluate.reading import answers, same
 from sprat.model.session import Feeds, Outputs
@@ -118,16 +119,24 @@ async def measure(ground: Ground, plan: Plan, runtime: Runtime, progress: Progre
                 elif plan.provider == "webgpu":
                     found.notes.append(_only_right(await driver.adapter()))
             if found.loading.loads and plan.provider == "wasm" and plan.networks:
-                if browser.kind == "chromium":
-                    networks = [await calibrated(browser, host, line(n)) for n in plan.networks]
+                try:
+                    networks = await _networks(browser, host, plan)
+                except ThrottleError as error:
+                    found.notes.append(f"no visits: {error}")
+                else:
                     await _visit(browser, driver, ground, networks, plan.longest, found)
                     if plan.site is not None:
                         found.deliveries = await visit_site(
                             browser, plan.site, ground.images[0], networks, progress
                         )
-                else:
-                    found.notes.append("no visits: only Chromium's network can be throttled")
             return _joined(ground, found, browser.name, runtime, operators)
+
+
+async def _networks(browser: Browser, host: Host, plan: Plan) -> list[Line]:
+    """Set the throttle for each network; without one that can be trusted there are no visits."""
+    if browser.kind != "chromium":
+        raise ThrottleError("only Chromium's network can be throttled")
+    return [await calibrated(browser, host, line(mbps)) for mbps in plan.networks]
 
 
 def _only_right(adapter: str) -> str:
