@@ -19,7 +19,12 @@ from sprat.browser.types import Delivery
 from sprat.browser.visit import calibrated, line
 from sprat.delivery.bundle import Contents
 from sprat.delivery.manifest import Manifest
-from sprat.errors import BrowserMissingError, LeanMismatchError, LeanUnsupportedError
+from sprat.errors import (
+    BrowserError,
+    BrowserMissingError,
+    LeanMismatchError,
+    LeanUnsupportedError,
+)
 from sprat.files import sha256
 from sprat.lean.pack import packed
 from sprat.progress import Progress
@@ -67,8 +72,8 @@ def with_runtime(
 def earlier(made: Sequence[Made], contents: Contents, progress: Progress) -> Made:
     """Return the bundle whose page answers a first visitor earlier.
 
-    Without a page, or without Chromium, nothing can be measured: the lean runtime is taken, which
-    is a thirtieth of the bytes.
+    Without a page, without Chromium, or on a machine too busy to trust its throttle, nothing can
+    be measured: the lean runtime is taken, which is a thirtieth of the bytes.
 
     Args:
         made: One bundle for each runtime.
@@ -80,7 +85,7 @@ def earlier(made: Sequence[Made], contents: Contents, progress: Progress) -> Mad
         return made[-1]
     try:
         visits = asyncio.run(_visited(made, progress))
-    except BrowserMissingError:
+    except (BrowserMissingError, BrowserError):
         return made[-1]
     return made[visits.index(min(visits, key=lambda d: d.seconds))]
 
