@@ -36,13 +36,14 @@ def peers(model: Path, data: Path, folder: Path) -> dict[str, tuple[Path, Cost]]
     return made
 
 
-def ours(model: Path, data: Path, folder: Path) -> dict[str, tuple[Path, Cost]]:
+def ours(model: Path, data: Path, folder: Path, minutes: float) -> dict[str, tuple[Path, Cost]]:
     made = {}
     for goal in ("small", "fast"):
         out = folder / f"sprat-{goal}"
         command = [sys.executable, "-m", "sprat", "optimize", str(model), "--data", str(data)]
         written = out / "model.onnx"
-        cost = run([*command, "--out", str(out), "--goal", goal], written)
+        options = ("--out", str(out), "--goal", goal, "--minutes", str(minutes))
+        cost = run([*command, *options], written)
         made[f"Sprat, --goal {goal}"] = (written, cost)
         print(f"sprat {goal}: {cost}", flush=True)
     return made
@@ -99,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=5.0, help="for each run of Sprat")
     parser.add_argument("--keep", type=Path, help="an empty folder where the models stay")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fish-") as place:
@@ -106,7 +108,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         made = {
             **peers(options.model, options.data, folder),
-            **ours(options.model, options.data, folder),
+            **ours(options.model, options.data, folder, options.minutes),
         }
         rows = [
             row(name, path, cost, options.model, options.data)

@@ -40,16 +40,16 @@ def run(command: list[str], out: Path) -> Cost:
 
 def machine() -> str:
     """Describe the processor, its cores and the versions."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
+    lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    said = {key.strip(): value.strip() for key, _, value in lines}
+    count = sum(key.strip() == "processor" for key, _, _ in lines)
     found = []
     for name in _PACKAGES:
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    cpu = names[0] if names else platform.processor()
-    return f"{len(names)} cores of {cpu}, Python {platform.python_version()}, {', '.join(found)}"
+    cpu = said.get("model name", platform.processor())
+    kind = f"family {said.get('cpu family', '?')}, model {said.get('model', '?')}"
+    python = f"Python {platform.python_version()}"
+    return f"{count} cores of {cpu} ({kind}), {python}, {', '.join(found)}"

@@ -23,6 +23,7 @@ from benchmarks.third_party import (
     make_recognizer,
 )
 from sprat.record.schema import Run
+from sprat.workflow.budget import Budget
 from sprat.workflow.optimize import optimize
 
 RESULTS = Path(__file__).parent / "results"
@@ -51,6 +52,7 @@ def row(name: str, run: Run) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--site", type=Path, help="where pip install --target put the wheels")
+    parser.add_argument("--minutes", type=float, default=5.0, help="for each model")
     options = parser.parse_args()
     lines = [
         "# Models that other people made",
@@ -65,7 +67,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="models-") as place:
         for key, (name, make) in MODELS.items():
             data = make(Path(place) / key)
-            run = optimize(find_model(key, options.site), data, Path(place) / f"{key}-small")
+            out, budget = Path(place) / f"{key}-small", Budget(minutes=options.minutes)
+            run = optimize(find_model(key, options.site), data, out, budget=budget)
             lines.append(row(name, run))
             print(lines[-1], flush=True)
     RESULTS.mkdir(exist_ok=True)

@@ -20,7 +20,6 @@ import numpy as np
 from benchmarks.rd_curve import Compared, Ground, open_ground
 from sprat.quantization.rate_distortion import Prepared, choice, engine
 from sprat.quantization.rate_distortion.engine import Part
-from sprat.quantization.rate_distortion.moments import Moments
 
 #: Makes the rate term vanish against the error while the steps stay.
 _FREE = 1e-9
@@ -59,8 +58,6 @@ def variants(ground: Ground) -> Iterator[Variant]:
         yield Variant("no choice by the whole model", ground.prepare())
     with mock.patch.multiple(engine, CAUTIOUS_DAMPING=engine.DAMPING, _DENSE=float("inf")):
         yield Variant("one damping, one step per layer", ground.prepare())
-    with mock.patch.object(Moments, "covariance", lambda moments: moments.second):
-        yield Variant("no weighing about the mean", ground.prepare())
 
 
 def changed(prepared: Prepared, change: Callable[[Part], Part]) -> Prepared:

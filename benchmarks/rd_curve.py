@@ -14,8 +14,9 @@ from sprat.model.nodes import name_nodes
 from sprat.model.session import Feeds
 from sprat.model.wire import brotli_bytes
 from sprat.quantization.rate_distortion import TYPICAL, Point, Prepared, pack, prepare
-from sprat.quantization.rate_distortion.engine import expanded, replaced
+from sprat.quantization.rate_distortion.engine import expanded
 from sprat.quantization.rate_distortion.layers import find_layers
+from sprat.quantization.rate_distortion.look import replaced
 from sprat.search.rate import calibration_batches, divergence_by
 from sprat.workflow.setting import open_setting
 

@@ -3,7 +3,8 @@
 Usage:
     python -m benchmarks.where_time_goes MODEL --data DATA
 
-Prints a table: seconds between two signs of progress count for the stage of the later one.
+Prints a table: seconds between two signs of progress count for the stage of the later one; then all
+candidates.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from sprat.workflow.budget import Budget
 from sprat.workflow.optimize import optimize
 
 
@@ -38,14 +40,23 @@ def main() -> None:
     )
     parser.add_argument("model", type=Path)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=5.0)
     options = parser.parse_args()
     timer = Timer()
     with tempfile.TemporaryDirectory(prefix="time-") as place:
-        optimize(options.model, options.data, Path(place) / "out", progress=timer)
+        out, budget = Path(place) / "out", Budget(minutes=options.minutes)
+        run = optimize(options.model, options.data, out, budget=budget, progress=timer)
     total = sum(timer.seconds.values())
     print("| stage | seconds | share |\n|---|---:|---:|")
     for stage, seconds in sorted(timer.seconds.items(), key=lambda pair: -pair[1]):
         print(f"| {stage} | {seconds:.1f} | {seconds / total:.0%} |")
+    print("\n| candidate | br-11 | drop | divergence | outcome | seconds |")
+    print("|---|---:|---:|---:|---|---:|")
+    for c in run.candidates:
+        size = f"{c.wire.brotli:,}" if c.wire else ""
+        found = c.evaluation
+        told = f"{found.drop:+.2f} | {found.error.divergence:.3g}" if found else "|"
+        print(f"| {c.name} | {size} | {told} | {c.outcome} | {c.seconds:.1f} |")
 
 
 if __name__ == "__main__":

@@ -101,6 +101,15 @@ def test_optimize_writes_a_model_of_under_a_third_with_its_record_and_report(res
     open_session(result / "model.onnx")
 
 
+def test_a_moment_is_enough_for_one_point_on_the_curve(tmp_path: Path) -> None:
+    limits = ("--limit", 60, "--max-drop", 20, "--minutes", 0.01)
+    done = _sprat("optimize", MODEL, "--data", DATA, "--out", tmp_path, *limits, "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert [c["method"] for c in record["candidates"]] == ["rate-distortion"]
+    assert record["choice"]["candidate"] == record["candidates"][0]["name"]
+
+
 def test_verify_gives_its_verdict_by_exit_code(result: Path) -> None:
     # On 48 doodles one flip is two points: the bar is wide, the code of each verdict is tested.
     judge = ("--reference", MODEL, "--data", DATA, "--limit", 48, "--max-drop", 15)

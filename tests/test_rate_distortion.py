@@ -16,14 +16,15 @@ from sprat.errors import NoGainError, OptionError
 from sprat.graph.simplify import simplify
 from sprat.model.load import load
 from sprat.model.nodes import name_nodes
-from sprat.model.session import open_session
+from sprat.model.session import open_session, predict, run
 from sprat.model.wire import brotli_bytes
 from sprat.quantization.configs import Static
-from sprat.quantization.rate_distortion import Prepared, integer_graph, pack, prepare
+from sprat.quantization.rate_distortion import Prepared, integer_graph, moments, pack, prepare
 from sprat.quantization.rate_distortion.biases import shorten
 from sprat.quantization.rate_distortion.choice import choose, cost, temper
-from sprat.quantization.rate_distortion.engine import expanded, measure, replaced
+from sprat.quantization.rate_distortion.engine import expanded, measure
 from sprat.quantization.rate_distortion.layers import find_layers, weight_of
+from sprat.quantization.rate_distortion.look import Look, relative_error, replaced
 from sprat.quantization.rate_distortion.rounding import (
     bit_costs,
     entropy_bits,
@@ -187,17 +188,51 @@ def test_the_file_holds_what_was_decided(model: onnx.ModelProto) -> None:
         assert not (numpy_helper.to_array(tensor).view(np.uint32) & 0xFFFF).any()
 
 
-@given(st.floats(-1e30, 1e30), st.sampled_from(["nearest", "up"]))
-def test_a_short_float_is_near_and_has_16_bits(
-    value: float, rounding: Literal["nearest", "up"]
+@given(st.floats(-1e30, 1e30), st.sampled_from([8, 12, 16]), st.sampled_from(["nearest", "up"]))
+def test_a_short_float_is_near_and_its_last_bits_are_zero(
+    value: float, bits: int, rounding: Literal["nearest", "up"]
 ) -> None:
-    short = shorten(np.array([value]), rounding)
-    assert (
-        abs(float(short[0]) - value) <= abs(value) / (256 if rounding == "up" else 512) * 2 + 1e-38
-    )
-    assert rounding == "nearest" or abs(value) < 1e-37 or abs(float(short[0])) >= abs(value)
-    assert not int(short.view(np.uint32)[0]) & 0xFFFF or abs(value) < 1e-37
-    assert np.array_equal(shorten(short, rounding), short)
+    short = shorten(np.array([value]), bits, rounding=rounding)
+    allowed = abs(value) * 2.0**-bits * (2 if rounding == "up" else 1)
+    tiny = abs(value) < 1e-37
+    assert abs(float(short[0]) - value) <= allowed + 1e-38
+    assert rounding == "nearest" or tiny or abs(float(short[0])) >= abs(value)
+    assert not int(short.view(np.uint32)[0]) % (1 << (24 - bits)) or tiny
+    assert np.array_equal(shorten(short, bits, rounding=rounding), short)
+
+
+@pytest.mark.parametrize("model", [cnn(4, group=2), mlp(), load(EXAMPLE)])
+def test_a_look_from_a_node_sees_what_a_look_at_the_whole_sees(model: onnx.ModelProto) -> None:
+    clean = name_nodes(simplify(model).model)
+    held = batches(clean, 4)
+    reference = list(predict(open_session(clean), held))
+    look = rest = Look(clean, held, reference, relative_error)
+    cuts = 0
+    for layer in find_layers(clean):
+        rest = rest.from_node(layer.node)
+        cuts += rest is not look
+        weight = weight_of(clean, layer.name)
+        changed = {layer.name: weight + np.float32(0.1) * np.abs(weight).max()}
+        assert rest.at(changed) == pytest.approx(look.at(changed), rel=1e-3)
+    assert cuts
+    assert len(rest.model.graph.node) < len(clean.graph.node)
+
+
+def test_moments_are_those_of_the_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moments, "_BLOCK", 7)
+    model = name_nodes(simplify(cnn(4, group=2)).model)
+    samples = batches(model, 3)
+    layers = find_layers(model)
+    found = moments.input_moments(model, layers, samples)
+    for layer in layers:
+        session = open_session(moments.exposed(model, [layer.source]))
+        values = [(fed | run(session, fed))[layer.source] for fed in samples]
+        vectors = np.concatenate([layer.patches(x, moments.POSITIONS, 0) for x in values], axis=1)
+        wanted = np.einsum("gnk,gnl->gkl", vectors, vectors, dtype=np.float64) / vectors.shape[1]
+        assert np.allclose(found[layer.name].second, wanted, rtol=1e-3, atol=1e-5)
+        assert np.array_equal(found[layer.name].second, found[layer.name].second.transpose(0, 2, 1))
+        assert np.allclose(found[layer.name].mean, vectors.mean(axis=1), rtol=1e-3, atol=1e-5)
+        assert found[layer.name].vectors == vectors.shape[1]
 
 
 def test_a_layer_keeps_its_mean_output() -> None:
@@ -326,7 +361,7 @@ def test_the_way_that_does_best_as_a_whole_is_chosen() -> None:
     clean = name_nodes(simplify(grouped()).model)
     ways = measure(clean, batches(clean), divergence)
     best = choose(ways)
-    assert len(ways.prepared) == 4
+    assert len(ways.prepared) == 2
     assert cost(ways, best, ways.rate) <= min(cost(ways, w, ways.rate) for w in ways.prepared)
     assert choose(replace(ways, prepared=ways.prepared[:1])) is ways.prepared[0]
 

@@ -107,18 +107,33 @@ class Host:
         self.add(path, json.dumps(value).encode())
 
 
+def built(name: str, what: str) -> Path:
+    """Return where a file made from ``web/`` lies.
+
+    Args:
+        name: Its path under :data:`SITE`.
+        what: It is part of, with the verb, for the error.
+
+    Raises:
+        OutputError: It has not been built.
+    """
+    path = SITE / name
+    if not path.is_file():
+        raise OutputError(
+            f"{what} missing from this installation.",
+            where=str(path),
+            hint="In a clone of the repository, run 'make web' (it needs Node).",
+        )
+    return path
+
+
 def site_files() -> dict[str, bytes]:
     """Return the built pages and the runtime by path; the runtime's files are brotli-compressed.
 
     Raises:
         OutputError: The pages have not been built.
     """
-    if not (SITE / "prove.html").is_file():
-        raise OutputError(
-            "the pages that prove a model are missing from this installation.",
-            where=str(SITE),
-            hint="In a clone of the repository, run 'make web' (it needs Node).",
-        )
+    built("prove.html", "the pages that prove a model are")
     return {
         f"/{path.relative_to(SITE).as_posix()}": path.read_bytes()
         for path in sorted(SITE.rglob("*"))

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sprat.browser.host import SITE, Host, serving, with_site
+from sprat.browser.host import SITE, Host, built, serving, with_site
 from sprat.browser.launch import launched, within
-from sprat.errors import BrowserError, OutputError
+from sprat.errors import BrowserError
 from sprat.model.session import Feeds, Outputs
 
 #: Where plans are tried.
@@ -110,12 +110,7 @@ def answers(cases: Sequence[Case], place: Place | None = None) -> list[Answer]:
         BrowserError: It crashed or hung.
         OutputError: The lean runtime was not built.
     """
-    if not (_BUILT / "node.mjs").is_file():
-        raise OutputError(
-            "the lean runtime is missing from this installation.",
-            where=str(_BUILT),
-            hint="In a clone of the repository, run 'make web' (it needs Node).",
-        )
+    built("lean/node.mjs", "the lean runtime is")
     node = find_node()
     if place == "chromium" or node is None:
         return asyncio.run(_in_chromium(cases))

@@ -69,6 +69,16 @@ def all_nodes(nodes: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.Node
             yield from all_nodes(inner)
 
 
+def names_read(node: onnx.NodeProto) -> Iterator[str]:
+    """Yield all names that a node reads, the bodies of If, Loop and Scan included."""
+    yield from node.input
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            yield from names_read(inner)
+        for value in graph.output:
+            yield value.name
+
+
 def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Yield every tensor of a model: initializers and attributes, subgraphs and functions too."""
     yield from _tensors(model.graph)

@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 
 import onnx
 
-from sprat.model.nodes import subgraphs
+from sprat.model.nodes import names_read
 
 
 def sort_nodes(model: onnx.ModelProto) -> None:
@@ -24,7 +24,7 @@ def sort_nodes(model: onnx.ModelProto) -> None:
     nodes = list(model.graph.node)
     makers = {name: i for i, node in enumerate(nodes) for name in node.output if name}
     needs = {
-        i: {makers[name] for name in _used(node) if name in makers} - {i}
+        i: {makers[name] for name in names_read(node) if name in makers} - {i}
         for i, node in enumerate(nodes)
     }
     if all(max(before, default=-1) < i for i, before in needs.items()):
@@ -49,13 +49,3 @@ def _stable(needs: dict[int, set[int]]) -> Iterator[int]:
         sorter.done(index)
         for freed in sorter.get_ready():
             heapq.heappush(ready, freed)
-
-
-def _used(node: onnx.NodeProto) -> Iterator[str]:
-    """Yield all names that a node reads, the bodies of If, Loop and Scan included."""
-    yield from node.input
-    for graph in subgraphs(node):
-        for inner in graph.node:
-            yield from _used(inner)
-        for value in graph.output:
-            yield value.name

@@ -76,6 +76,8 @@ def run(
         UnsupportedModelError: The runtime cannot run the model.
     """
     names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
+    if not names:
+        return {}  # ONNX Runtime takes no names for all names
     try:
         values = session.run(names, feeds)
     except Exception as error:  # see open_session

@@ -36,13 +36,19 @@ STATIC_METHOD = "rate-distortion-static"
 #: Calibration samples for the second moments.
 SAMPLES = 512
 _LEAST_BATCHES = 8
-#: The walk ends when the bracket around the budget is this narrow.
+#: The walk ends when the bracket around the budget is this narrow, or when a point that holds
+#: leaves less than this share of the budget unused.
 _NARROW = 1.1
+_LEFT = 0.1
+#: How far into the bracket the next point may lie, as shares of its logarithm: the line through
+#: its ends says where, but they are noisy.
+_INSIDE = (0.3, 0.7)
 #: A preview need not be so near its limit.
 _NARROW_PREVIEW = 1.2
-#: Standard errors between a point's expected drop and the budget. The walk ends at the budget, so
-#: its choice is luckier than one of a few fixed candidates, and luck does not carry over.
-_CAUTION = 1.0
+#: Standard errors between a point's expected drop and the budget: nine in ten are within it
+#: (one-sided). The walk ends at the budget, so its choice is luckier than one of a few fixed
+#: candidates, and luck does not carry over.
+_CAUTION = 1.2816
 _STRIDE = 2.0
 #: Halving the price adds fewer bytes than this factor where the steps are as fine as int8 allows:
 #: lower prices then buy nothing.
@@ -173,9 +179,10 @@ def walk(curve: Curve, max_drop: float, stop: Callable[[], bool]) -> list[Trial]
     """Walk to the cheapest point that holds the budget.
 
     The price of a bit is doubled while the budget holds and halved while it does not; then the
-    bracket is narrowed by bisection. Whether a point holds is judged by its own paired drop and
-    by the drop that its divergence foretells, from a line through all points: the divergence is
-    far less noisy than a few flipped answers, so no lucky draw ends the walk.
+    bracket is narrowed where the line through its ends meets the budget. Whether a point holds is
+    judged by its own paired drop and by the drop that its divergence foretells, from a line
+    through all points: the divergence is far less noisy than a few flipped answers, so no
+    lucky draw ends the walk.
 
     Args:
         curve: Makes and measures points.
@@ -210,9 +217,12 @@ def _next(curve: Curve, max_drop: float) -> float | None:
     above = [rate for rate in rates if rate > held[-1]]
     if not above:
         return _rounded(held[-1] * _STRIDE)
-    if above[0] <= _NARROW * held[-1]:
+    low, high = held[-1], above[0]
+    used = [_demand(curve, curve.trials[rate]) / max(max_drop, 1e-9) for rate in (low, high)]
+    if high <= _NARROW * low or 1 - _LEFT <= used[0] <= 1:
         return None
-    return _rounded((held[-1] * above[0]) ** 0.5)
+    share = (1 - _LEFT / 2 - used[0]) / max(used[1] - used[0], 1e-9)
+    return _rounded(low * (high / low) ** float(np.clip(share, *_INSIDE)))
 
 
 def walk_fast(curve: Curve, found: Sequence[Trial], stop: Callable[[], bool]) -> list[Trial]:
@@ -249,12 +259,20 @@ def _rounded(rate: float) -> float:
 
 
 def _holds(curve: Curve, trial: Trial, max_drop: float) -> bool:
+    return _demand(curve, trial) <= max_drop
+
+
+def _demand(curve: Curve, trial: Trial) -> float:
+    """Return how large a budget a point needs, in points: its expected drop, with caution."""
     evaluation = trial.record.evaluation
     assert evaluation is not None
     if evaluation.agreement == 1.0:
-        return True
-    expected = max(evaluation.drop, _foretold(curve, evaluation))
-    return expected + _CAUTION * standard_error(evaluation) <= max_drop
+        return 0.0
+    return _expected(curve, evaluation) + _CAUTION * standard_error(evaluation)
+
+
+def _expected(curve: Curve, evaluation: Evaluation) -> float:
+    return max(evaluation.drop, _foretold(curve, evaluation))
 
 
 def _foretold(curve: Curve, evaluation: Evaluation) -> float:
@@ -279,9 +297,8 @@ def _judged(curve: Curve, trial: Trial, max_drop: float) -> Trial:
     if _holds(curve, trial, max_drop):
         update = {"outcome": "within budget"}
     else:
-        expected = max(evaluation.drop, _foretold(curve, evaluation))
-        error = standard_error(evaluation)
-        note = f"expected drop {expected:.2f} plus standard error {error:.2f}"
+        expected, error = _expected(curve, evaluation), standard_error(evaluation)
+        note = f"expected drop {expected:.2f}, standard error {error:.2f} (times {_CAUTION:.2f})"
         update = {"outcome": "over budget", "note": note}
     return Trial(trial.record.model_copy(update=update), trial.model)
 

@@ -10,17 +10,26 @@ from dataclasses import dataclass, field
 from sprat.errors import OptionError
 from sprat.search.budget import Goal
 
-#: The original is evaluated, cleaned and compressed before the search; the last look and the
-#: report come after it. This much of the time budget is kept for the latter.
-_LAST_SHARE = 0.15
+#: What the report takes of the time budget, and how much the last look may hold back of it.
+_REPORT_SHARE = 0.05
+_MOST_HELD = 0.5
 
 
 @dataclass
 class Clock:
-    """Seconds by stage, and the time budget."""
+    """Seconds by stage, and the time budget.
+
+    Attributes:
+        minutes: The time budget.
+        stop: Says whether the user asked for an end.
+        last_look: Seconds that are kept for what comes after the search.
+        stages: Seconds by stage.
+        started: When, by the performance counter.
+    """
 
     minutes: float
     stop: Callable[[], bool]
+    last_look: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
@@ -34,10 +43,12 @@ class Clock:
             spent = time.perf_counter() - start
             self.stages[name] = round(self.stages.get(name, 0.0) + spent, 2)
 
-    def expired(self, share: float = 1 - _LAST_SHARE) -> bool:
-        """Say whether so much of the time is spent, or the user asked for an end."""
+    def expired(self, share: float = 1.0) -> bool:
+        """Say whether so much of the search's time is spent, or the user asked for an end."""
+        whole = self.minutes * 60
+        search = whole * (1 - _REPORT_SHARE) - min(self.last_look, _MOST_HELD * whole)
         spent = time.perf_counter() - self.started
-        return self.stop() or spent > self.minutes * 60 * share
+        return self.stop() or spent > search * share
 
 
 @dataclass(frozen=True)

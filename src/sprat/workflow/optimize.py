@@ -26,8 +26,10 @@ from sprat.workflow.budget import Budget, Clock
 from sprat.workflow.outcome import Findings, versions, write
 from sprat.workflow.setting import Setting, is_fixed, open_setting
 
-#: The walk along the curve may take this much of it: the other methods get the rest.
-_WALK_SHARE = 0.7
+#: The walk along the curve may take this much of the search's time, and all candidates this much:
+#: the rest is the preview's.
+_WALK_SHARE = 0.8
+_SEARCH_SHARE = 0.9
 #: Estimated bytes may be wrong by this factor.
 _CLOSE = 1.1
 
@@ -77,6 +79,7 @@ def optimize(
     clock = Clock(wanted.minutes, stop)
     with clock.stage("read and run the original"):
         setting = open_setting(model, data, options, limit=limit, progress=progress)
+    clock.last_look = _last_look_seconds(setting, clock.stages["read and run the original"])
     with clock.stage("clean"):
         samples = setting.calibration()
         cleaned = simplify(setting.model, samples[:2], progress=progress)
@@ -131,7 +134,7 @@ def optimize(
 def _preview(curve: Curve, limit: int, clock: Clock) -> Trial | None:
     """Find the preview; one that cannot be had is no reason to lose the search's result."""
     try:
-        return smallest_under(curve, limit, lambda: clock.expired(1.0))
+        return smallest_under(curve, limit, clock.expired)
     except (OptionError, NoGainError) as error:
         record = CandidateRecord(
             name="preview", method="rate-distortion", outcome="failed", note=str(error)
@@ -146,20 +149,34 @@ def _curve(bench: Bench, setting: Setting) -> Curve:
     return Curve(bench, batches)
 
 
+def _last_look_seconds(setting: Setting, seconds: float) -> float:
+    """Foresee how long original and choice take on ``test`` from what the original took."""
+    if setting.data.final.digest == setting.data.choice.digest:
+        return 0.0
+    return 2 * seconds * len(setting.data.final.samples) / len(setting.data.choice.samples)
+
+
 def _search(bench: Bench, curve: Curve, budget: Budget, clock: Clock) -> list[Trial]:
+    def walked() -> bool:
+        # The first point is what the whole is for: it is made even where time is short.
+        return clock.stop() or (bool(curve.trials) and clock.expired(_WALK_SHARE))
+
+    def late() -> bool:
+        return clock.expired(_SEARCH_SHARE)
+
     # The curve comes first: where time runs out, the others are missed least.
     with clock.stage("walk along the rate-distortion curve"):
-        trials = walk(curve, budget.max_drop, lambda: clock.expired(_WALK_SHARE))
+        trials = walk(curve, budget.max_drop, walked)
         if budget.goal == "fast":
-            trials += walk_fast(curve, trials, clock.expired)
+            trials += walk_fast(curve, trials, late)
     for name, config in proposals(bench.clean):
-        with clock.stage(f"try {name}"), bench.progress.until(clock.expired):
+        with clock.stage(f"try {name}"), bench.progress.until(late):
             trials.append(bench.propose(name, config))
     with clock.stage("repair"):
         for name, config in proposals(bench.clean):
             trial = next((t for t in trials if t.record.name == name), None)
-            if trial is not None and not clock.expired() and _worth_repair(trial, trials, budget):
-                trials.extend(repair(bench, name, config, clock.expired))
+            if trial is not None and not late() and _worth_repair(trial, trials, budget):
+                trials.extend(repair(bench, name, config, late))
     return trials
 
 

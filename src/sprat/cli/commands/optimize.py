@@ -36,7 +36,10 @@ def command(
         float, typer.Option("--max-drop", help="Points that accuracy may fall.")
     ] = 1.0,
     minutes: Annotated[
-        float, typer.Option("--minutes", help="Time for the whole; the best so far wins.")
+        float,
+        typer.Option(
+            "--minutes", help="Time for the whole; the best so far wins, after one point at least."
+        ),
     ] = 5.0,
     preview: Annotated[
         int | None,

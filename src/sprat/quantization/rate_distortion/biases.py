@@ -13,8 +13,6 @@ from onnx import helper, numpy_helper
 
 from sprat.model.nodes import all_nodes
 
-_MANTISSA = 1 << 8
-
 
 class Biases:
     """Finds the biases of a model's layers."""
@@ -62,24 +60,28 @@ class Biases:
 
 
 def shorten(
-    values: NDArray[np.floating], rounding: Literal["nearest", "up"] = "nearest"
+    values: NDArray[np.floating],
+    bits: int = 8,
+    *,
+    rounding: Literal["nearest", "up"] = "nearest",
 ) -> NDArray[np.float32]:
-    """Round to 8 bits of mantissa, those of bfloat16: an error of 0.2 % to the nearest.
+    """Round to a few bits of mantissa; 8 are those of bfloat16, an error of 0.2 % to the nearest.
 
-    The tensor stays float32, which every runtime reads, and half its bytes are zero, which
+    The tensor stays float32, which every runtime reads; with 8 bits half its bytes are zero, which
     compress to next to nothing.
 
     Args:
         values: Finite floats of any shape.
+        bits: Of the mantissa, its leading one counted.
         rounding: ``up`` is away from zero: a step must not become too small for its integers.
 
     Returns:
-        float32 of the same shape; the low 16 bits of each are zero.
+        float32 of the same shape; the low ``24 - bits`` bits of each are zero.
     """
     mantissa, exponent = np.frexp(np.asarray(values, dtype=np.float64))
-    scaled = mantissa * _MANTISSA
+    scaled = mantissa * 2**bits
     if rounding == "nearest":
         whole = np.rint(scaled)
     else:
         whole = np.copysign(np.ceil(np.abs(scaled)), scaled)
-    return np.asarray(np.ldexp(whole / _MANTISSA, exponent), dtype=np.float32)
+    return np.asarray(np.ldexp(whole / 2**bits, exponent), dtype=np.float32)

@@ -14,8 +14,16 @@ from dataclasses import replace
 import onnx
 
 from sprat.model.session import Feeds
+from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
-from sprat.quantization.rate_distortion.engine import Divergence, Part, Prepared, Ways, measure
+from sprat.quantization.rate_distortion.engine import (
+    Part,
+    Prepared,
+    Ways,
+    measure,
+    refitted,
+)
+from sprat.quantization.rate_distortion.look import Divergence
 
 #: Divergence at which ways are compared: about where a budget of one point ends.
 _USUAL = 0.03
@@ -51,7 +59,13 @@ def prepare(
         NoGainError: The model has no layer that can be quantized so.
         OptionError: There are too few samples.
     """
-    return choose(measure(model, samples, divergence, seed=seed, progress=progress))
+    ways = measure(model, samples, divergence, seed=seed, progress=progress)
+    best = choose(ways)
+
+    def whole(part: Part) -> Part:
+        return refitted(part, ways.moments[part.layer.name])
+
+    return replace(best, parts=tuple(ordered_map(whole, best.parts)))
 
 
 def choose(ways: Ways) -> Prepared:

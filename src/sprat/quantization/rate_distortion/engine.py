@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from sprat.errors import NoGainError, OptionError
-from sprat.model.session import Feeds, Outputs, open_session, predict
+from sprat.model.session import Feeds, open_session, predict
 from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.biases import shorten
 from sprat.quantization.rate_distortion.layers import Layer, find_layers, weight_of
+from sprat.quantization.rate_distortion.look import Divergence, Look, relative_error
 from sprat.quantization.rate_distortion.moments import Moments, input_moments
 from sprat.quantization.rate_distortion.rounding import (
     LIMIT,
@@ -30,16 +30,13 @@ from sprat.quantization.rate_distortion.rounding import (
     round_rows,
 )
 
-#: Mean divergence of some outputs from the reference's, in nats or relative squared error.
-Divergence = Callable[[Sequence[Outputs], Sequence[Outputs]], float]
-
 #: A small damping lets errors be made good boldly, which saves bits.
 DAMPING = 0.003
 #: Tried beside it where the samples do not determine the moment: fewer vectors than this many
 #: times the columns.
 CAUTIOUS_DAMPING = 0.1
 _DETERMINED = 4
-#: Other ways are measured for the whole model where its factors take no more than this.
+#: A second way is measured for the whole model where its factors take no more than this.
 _SPARE_BYTES = 1 << 27
 #: A quarter of the batches is held out, so there must be four.
 LEAST_BATCHES = 4
@@ -50,6 +47,10 @@ _STEP_BITS = 16
 #: Divergence that all the bits of a model with one bit a weight are worth at a usual point: where
 #: the walk along the curve begins, and where dampings are compared.
 TYPICAL = 4e-3
+#: Mantissa bits of the biases: the first that changes the output by less than this share of the
+#: usual divergence.
+_BIAS_BITS = (8, 12, 16)
+_UNNOTICED = 0.01
 #: Nominal error at which a layer's sensitivity is measured, as a share of its output's energy.
 _NOMINAL = 0.02
 #: Squared step over price times the mean squared factor: how coarse the levels are for a price of
@@ -68,6 +69,7 @@ class Part:
         mean: Of the input vectors, float32 ``[groups, columns]``.
         factors: Inverse factors, float32 ``[groups, columns, columns]``.
         damping: The damping that hold-out chose.
+        bias_bits: Mantissa bits that the bias keeps.
         per_channel: Steps are proportional to each output channel's rms, one scale each.
         sensitivity: Divergence at the model's output per unit of this layer's output error.
         alone: Divergence that quantizing this layer alone at the nominal error costs.
@@ -79,6 +81,7 @@ class Part:
     mean: NDArray[np.float32]
     factors: NDArray[np.float32]
     damping: float
+    bias_bits: int
     per_channel: bool = False
     sensitivity: float = 1.0
     alone: float = 0.0
@@ -171,15 +174,16 @@ class Ways:
     """The same model measured in a few ways, and a look at how a point of each does.
 
     Attributes:
-        prepared: Dampings chosen by layer; where memory allows, also cautious ones throughout, and
-            both again with errors weighed about the inputs' mean.
+        prepared: Dampings chosen by layer; where memory allows, also cautious ones throughout.
         look: Divergence of a point on the held-out samples.
         rate: Price of a bit at a usual point.
+        moments: Layer name to its moments over all samples, to be used once a way is chosen.
     """
 
     prepared: tuple[Prepared, ...]
     look: Callable[[Point], float]
     rate: float
+    moments: Mapping[str, Moments]
 
 
 def measure(
@@ -204,7 +208,7 @@ def measure(
         progress: Told how far the work is.
 
     Returns:
-        The measured model, in one way or four.
+        The measured model, in one way or two.
 
     Raises:
         NoGainError: The model has no layer that can be quantized so.
@@ -223,106 +227,127 @@ def measure(
     moments = input_moments(model, layers, fitted, seed=seed, progress=progress)
     checks = input_moments(model, layers, held, seed=seed, progress=progress)
     compared = divergence or relative_error
-    look = _Look(model, held, list(predict(open_session(model), held)), compared)
+    look = Look(model, held, list(predict(open_session(model), held)), compared)
     total = sum(math.prod(layer.shape) for layer in layers)
     rate = TYPICAL / total
     small = sum(4 * layer.groups * layer.columns**2 for layer in layers) <= _SPARE_BYTES
-    kinds = [_Kind(m, d) for m in (False, True) for d in (False, True)] if small else [_Kind()]
-    parts: dict[_Kind, list[Part]] = {kind: [] for kind in kinds}
-    for i, layer in enumerate(layers):
+    bold = (DAMPING, CAUTIOUS_DAMPING) if small else (DAMPING,)
+    kinds = (bold, (CAUTIOUS_DAMPING,)) if small else (bold,)
+    parts: tuple[list[Part], ...] = tuple([] for _ in kinds)
+    bits = _bias_bits(model, layers, look)
+    whole: dict[str, Moments] = {}
+
+    def begin(layer: Layer) -> list[_Begun]:
         fitted_moments, held_moments = moments.pop(layer.name), checks.pop(layer.name)
-        for kind in kinds:
-            candidates = _candidates(model, layer, fitted_moments, kind)
-            check = _metric(layer, held_moments, kind)
-            parts[kind].append(_measure(candidates, check, look, rate))
+        begun = [
+            _begin(_candidates(model, layer, fitted_moments, bits, dampings), held_moments.second)
+            for dampings in kinds
+        ]
+        whole[layer.name] = fitted_moments.merged(held_moments)
+        return begun
+
+    rest = look
+    for i, (layer, begun) in enumerate(zip(layers, ordered_map(begin, layers), strict=True)):
+        rest = rest.from_node(layer.node)
+        for found, one in zip(parts, begun, strict=True):
+            found.append(_measure(one, rest, rate))
         progress("measuring each layer's effect on the output", i + 1, len(layers))
-    ways = tuple(Prepared(model, tuple(found)) for found in parts.values())
-    return Ways(ways, look.at_point, rate)
+    ways = tuple(Prepared(model, tuple(found)) for found in parts)
+    return Ways(ways, lambda point: look.at(expanded(point)), rate, whole)
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """How all layers of a model are measured.
-
-    Attributes:
-        centred: Errors are weighed about the inputs' mean, where a bias can take the rest. That
-            saves bits as long as the layers before keep the mean.
-        careful: The larger damping throughout.
-    """
-
-    centred: bool = False
-    careful: bool = False
+def _bias_bits(model: onnx.ModelProto, layers: Sequence[Layer], look: Look) -> int:
+    """Return the fewest mantissa bits of the biases that the model's output does not notice."""
+    biases = {layer.bias: weight_of(model, layer.bias) for layer in layers if layer.bias}
+    for bits in _BIAS_BITS[:-1]:
+        short = {name: shorten(values, bits) for name, values in biases.items()}
+        if look.at(short) <= _UNNOTICED * TYPICAL:
+            return bits
+    return _BIAS_BITS[-1]
 
 
-@dataclass(frozen=True)
-class _Look:
-    """How a change of one weight shows at the model's final output, on held-out samples."""
-
-    model: onnx.ModelProto
-    held: Sequence[Feeds]
-    reference: Sequence[Outputs]
-    divergence: Divergence
-
-    def at(self, part: Part, rounded: NDArray[np.int8], steps: NDArray[np.float32]) -> float:
-        weight = part.layer.stored(_multiplied(rounded, steps).astype(np.float32))
-        return self._with({part.layer.name: weight, **_corrected(part, rounded, steps)})
-
-    def at_point(self, point: Point) -> float:
-        return self._with(expanded(point))
-
-    def _with(self, weights: Mapping[str, NDArray[np.float32]]) -> float:
-        session = open_session(replaced(self.model, weights))
-        return max(self.divergence(self.reference, list(predict(session, self.held))), 1e-12)
-
-
-def _metric(layer: Layer, moments: Moments, kind: _Kind) -> NDArray[np.float32]:
-    return moments.covariance() if kind.centred and layer.bias else moments.second
-
-
-def _candidates(model: onnx.ModelProto, layer: Layer, moments: Moments, kind: _Kind) -> list[Part]:
-    unsure = moments.vectors < _DETERMINED * layer.columns
-    bold = (DAMPING, CAUTIOUS_DAMPING) if unsure else (DAMPING,)
-    dampings = (CAUTIOUS_DAMPING,) if kind.careful else bold
+def _candidates(
+    model: onnx.ModelProto,
+    layer: Layer,
+    moments: Moments,
+    bias_bits: int,
+    dampings: Sequence[float],
+) -> list[Part]:
+    sure = moments.vectors >= _DETERMINED * layer.columns
     weights = layer.matrix(weight_of(model, layer.name)).astype(np.float64)
     bias = weight_of(model, layer.bias) if layer.bias else None
-    metric = _metric(layer, moments, kind)
 
     def part(damping: float) -> Part:
-        factors = np.stack([inverse_factor(h, damping) for h in metric])
-        return Part(layer, weights, bias, moments.mean, factors, damping)
+        factors = np.stack([inverse_factor(h, damping) for h in moments.second])
+        return Part(layer, weights, bias, moments.mean, factors, damping, bias_bits)
 
-    return list(ordered_map(part, dampings))
+    return [part(damping) for damping in (dampings[:1] if sure else dampings)]
 
 
-def _measure(
-    candidates: Sequence[Part], check: NDArray[np.float32], look: _Look, rate: float
-) -> Part:
+@dataclass(frozen=True)
+class _Begun:
+    """A layer with the dampings that it may get, rounded by the first of them.
+
+    Attributes:
+        candidates: One for each damping.
+        rounded: By the first, at a nominal error.
+        step: Of the integers.
+        error: At the layer's own output, on held-out samples.
+    """
+
+    candidates: list[Part]
+    rounded: NDArray[np.int8]
+    step: NDArray[np.float32]
+    error: float
+
+
+def _begin(candidates: list[Part], check: NDArray[np.float32]) -> _Begun:
+    first = candidates[0]
+    rounded, step = _round_part(first, _nominal_price(first.weights, check), COARSENESS)
+    gap = _multiplied(rounded, step) - first.weights
+    error = sum(output_error(g, h) for g, h in zip(gap, check, strict=True))
+    return _Begun(candidates, rounded, step, error)
+
+
+def _measure(begun: _Begun, look: Look, rate: float) -> Part:
     """Measure a layer's effect on the final output, and choose its damping and steps by it.
 
-    The layer is rounded alone, at a nominal error, to learn what a unit of its output error does
+    The layer alone is replaced by its rounded form, to learn what a unit of its output error does
     to the model's output. Where there is a choice, it is rounded again each way at the price that
     a usual point has; the least divergence plus price of the bits is taken. (The error at the
     layer's own output on held-out samples is a worse judge: it prefers large dampings that cost
     more bits at the same final divergence.)
     """
-    first = candidates[0]
-    weights = first.weights
-    rounded, step = _round_part(first, _nominal_price(weights, check), COARSENESS)
-    gap = _multiplied(rounded, step) - weights
-    error = sum(output_error(g, h) for g, h in zip(gap, check, strict=True))
-    alone = look.at(first, rounded, step)
-    sensitivity = alone / max(error, 1e-30)
+    first = begun.candidates[0]
+    alone = _effect(look, first, begun.rounded, begun.step)
+    sensitivity = alone / max(begun.error, 1e-30)
     price = rate / sensitivity
-    dense = entropy_bits(_round_part(first, price, COARSENESS)[0]) > _DENSE * rounded.size
-    ways = [*candidates, *(replace(c, per_channel=True) for c in candidates if dense)]
+    dense = entropy_bits(_round_part(first, price, COARSENESS)[0]) > _DENSE * first.weights.size
+    ways = [*begun.candidates, *(replace(c, per_channel=True) for c in begun.candidates if dense)]
 
     def cost(way: Part) -> float:
         rounded, steps = _round_part(way, price, COARSENESS)
-        effect = look.at(way, rounded, steps)
+        effect = _effect(look, way, rounded, steps)
         return effect + rate * (entropy_bits(rounded) + _STEP_BITS * steps.size)
 
     best = min(ways, key=cost) if len(ways) > 1 else first
     return replace(best, sensitivity=sensitivity, alone=alone)
+
+
+def _effect(look: Look, part: Part, rounded: NDArray[np.int8], steps: NDArray[np.float32]) -> float:
+    weight = part.layer.stored(_multiplied(rounded, steps).astype(np.float32))
+    return look.at({part.layer.name: weight, **_corrected(part, rounded, steps)})
+
+
+def refitted(part: Part, moments: Moments) -> Part:
+    """Return a layer that is rounded by all samples, once the held-out ones have made their choice.
+
+    Args:
+        part: Measured on the others.
+        moments: Of all samples.
+    """
+    factors = np.stack([inverse_factor(h, part.damping) for h in moments.second])
+    return replace(part, mean=moments.mean, factors=factors)
 
 
 def _multiplied(rounded: NDArray[np.int8], steps: NDArray[np.float32]) -> Array:
@@ -338,28 +363,7 @@ def _corrected(
         return {}
     gap = part.weights - _multiplied(rounded, steps)
     shift = np.einsum("gok,gk->go", gap, part.mean).reshape(part.bias.shape)
-    return {part.layer.bias: shorten(part.bias + shift)}
-
-
-def relative_error(reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
-    """Return the squared error of all outputs over the reference's mean square."""
-    error = signal = 0.0
-    for wanted, got in zip(reference, model, strict=True):
-        for name, values in wanted.items():
-            exact = values.astype(np.float64)
-            error += float(((got[name].astype(np.float64) - exact) ** 2).sum())
-            signal += float((exact**2).sum())
-    return error / max(signal, 1e-30)
-
-
-def replaced(model: onnx.ModelProto, weights: Mapping[str, NDArray[np.float32]]) -> onnx.ModelProto:
-    """Return a copy with some initializers replaced."""
-    out = onnx.ModelProto()
-    out.CopyFrom(model)
-    for tensor in out.graph.initializer:
-        if tensor.name in weights:
-            tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
-    return out
+    return {part.layer.bias: shorten(part.bias + shift, part.bias_bits)}
 
 
 def expanded(point: Point) -> dict[str, NDArray[np.float32]]:
@@ -409,9 +413,9 @@ def _steps(part: Part, price: float, coarseness: float) -> NDArray[np.float32]:
     rows = part.weights.reshape(-1, part.weights.shape[-1])
     if not part.per_channel:
         largest = max(float(np.abs(rows).max()), 1e-30)
-        return shorten(np.asarray(min(max(wanted, largest / LIMIT), 2 * largest)), "up")
+        return shorten(np.asarray(min(max(wanted, largest / LIMIT), 2 * largest)), rounding="up")
     largest_each = np.maximum(np.abs(rows).max(axis=1), 1e-30)
     rms = np.sqrt(np.mean(rows**2, axis=1))
     # The mean square of the steps stays, so that the layer's error stays about the same.
     shares = rms / max(float(np.sqrt(np.mean(rms**2))), 1e-30)
-    return shorten(np.clip(wanted * shares, largest_each / LIMIT, 2 * largest_each), "up")
+    return shorten(np.clip(wanted * shares, largest_each / LIMIT, 2 * largest_each), rounding="up")

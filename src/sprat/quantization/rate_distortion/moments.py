@@ -11,13 +11,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from sprat.model.session import Feeds, open_session, run
+from sprat.model.session import Feeds, open_session, predict
 from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.layers import Layer
 
 #: Positions of each sample that enter the moment of a layer.
 POSITIONS = 64
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,15 @@ class Moments:
     second: NDArray[np.float32]
     vectors: int
 
-    def covariance(self) -> NDArray[np.float32]:
-        """Return ``E[x x^T]`` about the mean: what an error costs where a bias takes the rest."""
-        return self.second - self.mean[:, :, None] * self.mean[:, None, :]
+    def merged(self, others: Moments) -> Moments:
+        """Return the moments of these vectors and others together."""
+        total = self.vectors + others.vectors
+        mine, theirs = np.float32(self.vectors / total), np.float32(others.vectors / total)
+        return Moments(
+            mine * self.mean + theirs * others.mean,
+            mine * self.second + theirs * others.second,
+            total,
+        )
 
 
 def input_moments(
@@ -64,32 +71,54 @@ def input_moments(
     """
     session = open_session(exposed(model, [layer.source for layer in layers]))
     sources = sorted({layer.source for layer in layers} - set(samples[0]))
-    sums: dict[str, Moments] = {}
-    for i, feeds in enumerate(samples):
-        values: dict[str, Any] = {**feeds, **run(session, feeds, sources)}
+    sums = {layer.name: _nothing(layer) for layer in layers}
+    for i, found in enumerate(predict(session, samples, sources)):
+        values: dict[str, Any] = {**samples[i], **found}
 
-        def of_batch(layer: Layer, values: dict[str, Any] = values) -> Moments:
-            vectors = layer.patches(values[layer.source], POSITIONS, seed)
-            products = np.matmul(vectors.transpose(0, 2, 1), vectors)
-            return Moments(vectors.sum(axis=1), products, vectors.shape[1])
+        def add(layer: Layer, values: dict[str, Any] = values) -> Moments:
+            return _added(sums[layer.name], layer.patches(values[layer.source], POSITIONS, seed))
 
-        for layer, batch in zip(layers, ordered_map(of_batch, layers), strict=True):
-            before = sums.get(layer.name)
-            sums[layer.name] = batch if before is None else _added(before, batch)
+        for layer, total in zip(layers, ordered_map(add, layers), strict=True):
+            sums[layer.name] = total
         progress("measuring the layers' inputs", i + 1, len(samples))
     return {name: _averaged(total) for name, total in sums.items()}
 
 
-def _added(total: Moments, batch: Moments) -> Moments:
-    """Add in place: a moment of a wide layer takes a tenth of a gigabyte."""
-    np.add(total.mean, batch.mean, out=total.mean)
-    np.add(total.second, batch.second, out=total.second)
-    return Moments(total.mean, total.second, total.vectors + batch.vectors)
+def _nothing(layer: Layer) -> Moments:
+    groups, columns = layer.groups, layer.columns
+    mean = np.zeros((groups, columns), np.float32)
+    return Moments(mean, np.zeros((groups, columns, columns), np.float32), 0)
+
+
+def _added(total: Moments, vectors: NDArray[np.float32]) -> Moments:
+    """Add to the lower triangles in place: a wide layer's moment takes a tenth of a gigabyte."""
+    from scipy.linalg.blas import ssyrk
+
+    total.mean[...] += vectors.sum(axis=1)
+    for second, rows in zip(total.second, vectors, strict=True):
+        # BLAS counts columns first, so that its upper triangle is our lower one.
+        ssyrk(1.0, rows.T, beta=1.0, c=second.T, lower=0, overwrite_c=1)
+    return Moments(total.mean, total.second, total.vectors + vectors.shape[1])
 
 
 def _averaged(total: Moments) -> Moments:
+    """Divide, and fill the upper triangles from the lower ones, in place."""
     count = np.float32(max(1, total.vectors))
-    return Moments(total.mean / count, total.second / count, total.vectors)
+    np.divide(total.mean, count, out=total.mean)
+    np.divide(total.second, count, out=total.second)
+    for second in total.second:
+        _mirror(second)
+    return total
+
+
+def _mirror(square: NDArray[np.float32]) -> None:
+    """Fill the upper triangle from the lower one, in place and block by block."""
+    for first in range(0, len(square), _BLOCK):
+        rows = slice(first, first + _BLOCK)
+        below = slice(first + _BLOCK, None)
+        square[rows, below] = square[below, rows].T
+        corner = np.tril(square[rows, rows])
+        square[rows, rows] = corner + np.tril(corner, -1).T
 
 
 def exposed(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

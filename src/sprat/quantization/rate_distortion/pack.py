@@ -10,7 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sprat.quantization.rate_distortion.engine import Point, replaced
+from sprat.quantization.rate_distortion.engine import Point
+from sprat.quantization.rate_distortion.look import replaced
 from sprat.quantization.weights import IntegerTensor, with_integers
 
 #: ``int8``: DequantizeLinear of opset 13, loads anywhere. ``int4``: packed two to a byte, opset 21.

@@ -10,7 +10,8 @@ from sprat.model.session import Feeds
 from sprat.progress import Progress, silent
 from sprat.quantization import ort
 from sprat.quantization.configs import Static
-from sprat.quantization.rate_distortion.engine import Point, expanded, replaced
+from sprat.quantization.rate_distortion.engine import Point, expanded
+from sprat.quantization.rate_distortion.look import replaced
 
 
 def integer_graph(
