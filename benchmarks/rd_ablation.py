@@ -18,7 +18,7 @@ from unittest import mock
 import numpy as np
 
 from benchmarks.rd_curve import Compared, Ground, open_ground
-from sprat.quantization.rate_distortion import Prepared, choice, engine
+from sprat.quantization.rate_distortion import Prepared, choice, measure
 from sprat.quantization.rate_distortion.engine import Part
 
 #: Makes the rate term vanish against the error while the steps stay.
@@ -52,11 +52,11 @@ def variants(ground: Ground) -> Iterator[Variant]:
     yield Variant("no correction of the biases", changed(whole, _uncorrected))
     del whole
     yield Variant("a quarter of the samples", ground.prepare(share=4))
-    with mock.patch.multiple(engine, DAMPING=0.1):
+    with mock.patch.multiple(measure, DAMPING=0.1):
         yield Variant("damping 0.1 everywhere", ground.prepare())
     with mock.patch.object(choice, "choose", lambda ways: ways.prepared[0]):
         yield Variant("no choice by the whole model", ground.prepare())
-    with mock.patch.multiple(engine, CAUTIOUS_DAMPING=engine.DAMPING, _DENSE=float("inf")):
+    with mock.patch.multiple(measure, CAUTIOUS_DAMPING=measure.DAMPING, _DENSE=float("inf")):
         yield Variant("one damping, one step per layer", ground.prepare())
 
 

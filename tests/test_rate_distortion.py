@@ -22,9 +22,10 @@ from sprat.quantization.configs import Static
 from sprat.quantization.rate_distortion import Prepared, integer_graph, moments, pack, prepare
 from sprat.quantization.rate_distortion.biases import shorten
 from sprat.quantization.rate_distortion.choice import choose, cost, temper
-from sprat.quantization.rate_distortion.engine import expanded, measure
+from sprat.quantization.rate_distortion.engine import expanded
 from sprat.quantization.rate_distortion.layers import find_layers, weight_of
 from sprat.quantization.rate_distortion.look import Look, relative_error, replaced
+from sprat.quantization.rate_distortion.measure import measure
 from sprat.quantization.rate_distortion.rounding import (
     bit_costs,
     entropy_bits,

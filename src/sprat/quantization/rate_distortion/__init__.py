@@ -10,12 +10,8 @@ et al. 2019; Becking et al. 2023) and CERWU (Conzelmann and Bamler 2025, arXiv 2
 """
 
 from sprat.quantization.rate_distortion.choice import prepare
-from sprat.quantization.rate_distortion.engine import (
-    LEAST_BATCHES,
-    TYPICAL,
-    Point,
-    Prepared,
-)
+from sprat.quantization.rate_distortion.engine import Point, Prepared
+from sprat.quantization.rate_distortion.measure import LEAST_BATCHES, TYPICAL
 from sprat.quantization.rate_distortion.pack import Form, pack
 from sprat.quantization.rate_distortion.static import integer_graph
 from sprat.quantization.rate_distortion.target import at_bits

@@ -16,14 +16,9 @@ import onnx
 from sprat.model.session import Feeds
 from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
-from sprat.quantization.rate_distortion.engine import (
-    Part,
-    Prepared,
-    Ways,
-    measure,
-    refitted,
-)
+from sprat.quantization.rate_distortion.engine import Part, Prepared
 from sprat.quantization.rate_distortion.look import Divergence
+from sprat.quantization.rate_distortion.measure import Ways, measure, refitted
 
 #: Divergence at which ways are compared: about where a budget of one point ends.
 _USUAL = 0.03

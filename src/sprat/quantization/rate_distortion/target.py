@@ -6,7 +6,8 @@ import math
 
 from sprat.errors import OptionError
 from sprat.progress import Progress, silent
-from sprat.quantization.rate_distortion.engine import TYPICAL, Point, Prepared
+from sprat.quantization.rate_distortion.engine import Point, Prepared
+from sprat.quantization.rate_distortion.measure import TYPICAL
 
 _MOST_HALVINGS = 24
 _NEAR = 0.01
