@@ -18,7 +18,7 @@ from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.engine import Part, Prepared
 from sprat.quantization.rate_distortion.look import Divergence
-from sprat.quantization.rate_distortion.measure import Ways, measure, refitted
+from sprat.quantization.rate_distortion.measure import Ways, measure, refitted, without_factors
 
 #: Divergence at which ways are compared: about where a budget of one point ends.
 _USUAL = 0.03
@@ -55,12 +55,18 @@ def prepare(
         OptionError: There are too few samples.
     """
     ways = measure(model, samples, divergence, seed=seed, progress=progress)
-    best = choose(ways)
+    parts = [without_factors(part) for part in choose(ways).parts]
+    moments = dict(ways.moments)
+    del ways  # and with it the factors of some of the samples: large ones fill a gigabyte
 
     def whole(part: Part) -> Part:
-        return refitted(part, ways.moments[part.layer.name])
+        return refitted(part, moments.pop(part.layer.name))
 
-    return replace(best, parts=tuple(ordered_map(whole, best.parts)))
+    done: list[Part] = []
+    for part in ordered_map(whole, parts):
+        done.append(part)
+        progress("taking in the samples that were held out", len(done), len(parts))
+    return Prepared(model, tuple(done))
 
 
 def choose(ways: Ways) -> Prepared:

@@ -242,6 +242,11 @@ def _effect(look: Look, part: Part, rounded: NDArray[np.int8], steps: NDArray[np
     return look.at({part.layer.name: weight, **corrected(part, rounded, steps)})
 
 
+def without_factors(part: Part) -> Part:
+    """Return a layer that waits for :func:`refitted`."""
+    return replace(part, factors=np.empty((0, 0, 0), np.float32))
+
+
 def refitted(part: Part, moments: Moments) -> Part:
     """Return a layer that is rounded by all samples, once the held-out ones have made their choice.
 
