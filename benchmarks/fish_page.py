@@ -13,15 +13,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+
+from tests.servers import nginx, sent
 
 from benchmarks.measure import machine
 from sprat.browser.delivered import deliveries
@@ -38,7 +35,6 @@ RUNTIMES: tuple[Wanted, ...] = ("ort", "lean")
 VISITS = 5
 CALLS = 1000
 OUT = Path(__file__).parent / "results" / "fish_page.md"
-MODULE = "/usr/lib/nginx/modules/ngx_http_brotli_static_module.so"
 HEAD = """| line | visit | first answer (least to most) | full model's answer | bytes | visits |
 |---|---|---:|---:|---:|---:|"""
 #: Ask again and again while the full model takes over; watch how long the page stands still.
@@ -65,36 +61,6 @@ SWAP = """async (calls) => {
   more = false;
   return { order, roles, longest };
 }"""
-
-
-@contextmanager
-def nginx(site: Path, scratch: Path) -> Iterator[str]:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = "".join(f"{kind}_temp_path {scratch}/{kind};\n" for kind in kinds)
-    (scratch / "nginx.conf").write_text(
-        f"load_module {MODULE};\n{user}daemon off; pid {scratch}/pid; events {{}}\n"
-        "http { log_format sent '$body_bytes_sent';\n"
-        f"access_log {scratch}/sent.log sent;\n"
-        f"{temporary} server {{ listen 127.0.0.1:{port}; root {site};\n"
-        f"index index.html; include {site}/nginx.conf; }} }}\n"
-    )
-    command = ["nginx", "-e", "stderr", "-p", str(scratch), "-c", str(scratch / "nginx.conf")]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    time.sleep(1)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def sent(scratch: Path) -> int:
-    """Return the bytes of all bodies that nginx has sent so far."""
-    return sum(int(size) for size in (scratch / "sent.log").read_text().split())
 
 
 def row(d: Delivery) -> str:

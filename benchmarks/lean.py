@@ -27,8 +27,8 @@ from typing import Any
 import brotli
 import numpy as np
 import onnx
+from tests.servers import nginx, sent
 
-from benchmarks.fish_page import nginx, sent
 from benchmarks.measure import machine
 from sprat.browser.delivered import deliveries
 from sprat.browser.host import SITE, Host, serving, with_site

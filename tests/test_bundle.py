@@ -5,12 +5,8 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
-import os
 import re
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +31,7 @@ from sprat.quantization.configs import Weights
 from sprat.workflow.budget import Budget
 from sprat.workflow.bundle import bundle
 from sprat.workflow.optimize import optimize
+from tests.servers import caddy, nginx
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "doodles"
 MODEL = EXAMPLE / "doodles.onnx"
@@ -222,64 +219,6 @@ def ask(address: str, path: str, **headers: str) -> tuple[int, dict[str, str], b
     found = {name.lower(): value for name, value in response.getheaders()}
     connection.close()
     return response.status, found, body
-
-
-@contextmanager
-def nginx(site: Path, scratch: Path) -> Iterator[str]:
-    port = _free_port()
-    modules = Path("/usr/lib/nginx/modules/ngx_http_brotli_static_module.so")
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    config = scratch / "nginx.conf"
-    config.write_text(
-        f"load_module {modules};\n{user}daemon off; pid {scratch}/pid; error_log stderr error;\n"
-        "events {}\nhttp { access_log off;\n"
-        + "".join(
-            f"{kind}_temp_path {scratch}/{kind};\n"
-            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        + f"server {{ listen 127.0.0.1:{port}; root {site}; index index.html;\n"
-        f"include {site}/nginx.conf; }} }}\n"
-    )
-    command = ["nginx", "-e", "stderr", "-p", str(scratch), "-c", str(config)]
-    with running(command, port) as address:
-        yield address
-
-
-@contextmanager
-def caddy(site: Path, scratch: Path) -> Iterator[str]:
-    port = _free_port()
-    config = scratch / "Caddyfile"
-    config.write_text(
-        "{\nadmin off\nauto_https off\n}\n"
-        f"http://127.0.0.1:{port} {{\nroot * {site}\nimport {site}/Caddyfile\n}}\n"
-    )
-    command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(config)]
-    with running(command, port) as address:
-        yield address
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-@contextmanager
-def running(command: list[str], port: int) -> Iterator[str]:
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert process.poll() is None, f"{command[0]} does not start"
-                assert time.monotonic() < end, "the server does not start"
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @contextmanager
