@@ -16,7 +16,15 @@ import {
   type RuntimeFiles,
 } from "./manifest.js";
 import type { Runtime } from "./protocol.js";
-import { type Fetching, openCache, persistently, RETRY, type Retry, Store } from "./store.js";
+import {
+  alone,
+  type Fetching,
+  openCache,
+  persistently,
+  RETRY,
+  type Retry,
+  Store,
+} from "./store.js";
 import type { Tensors } from "./tensors.js";
 
 export type { Answer } from "./answers.js";
@@ -339,12 +347,16 @@ async function settle(
     if (!(await store.has(file))) await store.get(file, fetching, true);
     if (!(await store.has(file))) return false; // the cache is full
   }
-  await cache.put(address, new Response(JSON.stringify(manifest)));
-  const needed = new Set([address.href, ...files.map((file) => store.address(file).href)]);
-  for (const request of await cache.keys()) {
-    if (!needed.has(request.url)) await cache.delete(request);
-  }
-  return true;
+  return alone(address.pathname, options.signal, async () => {
+    // Meanwhile a tab with another version may have removed what that one does not need.
+    for (const file of files) if (!(await store.has(file))) return false;
+    await cache.put(address, new Response(JSON.stringify(manifest)));
+    const needed = new Set([address.href, ...files.map((file) => store.address(file).href)]);
+    for (const request of await cache.keys()) {
+      if (!needed.has(request.url)) await cache.delete(request);
+    }
+    return true;
+  });
 }
 
 /** Look for a newer version once the page answers; the next load uses it when it is whole. */

@@ -148,8 +148,8 @@ export async function persistently<T>(
   }
 }
 
-/** Let only one tab fetch a file; the others find it in the cache afterwards. */
-function alone<T>(
+/** Let only one tab do something at a time; what one fetches, the others find in the cache. */
+export function alone<T>(
   name: string,
   signal: AbortSignal | undefined,
   work: () => Promise<T>,

@@ -40,6 +40,7 @@ _LEAST_BATCHES = 8
 #: leaves less than this share of the budget unused.
 _NARROW = 1.1
 _LEFT = 0.1
+_AIM = 1 - _LEFT / 2
 #: How far into the bracket the next point may lie, as shares of its logarithm: the line through
 #: its ends says where, but they are noisy.
 _INSIDE = (0.3, 0.7)
@@ -56,7 +57,7 @@ _SPENT = 1.02
 _MOST_POINTS = 10
 _FAST_STRIDE = 1.5
 #: Points of at most this many times the divergence foretell a point's drop.
-_REACH = 4.0
+_REACH = 2.0
 _MOST_FAST = 5
 
 
@@ -178,11 +179,11 @@ def calibration_batches(
 def walk(curve: Curve, max_drop: float, stop: Callable[[], bool]) -> list[Trial]:
     """Walk to the cheapest point that holds the budget.
 
-    The price of a bit is doubled while the budget holds and halved while it does not; then the
-    bracket is narrowed where the line through its ends meets the budget. Whether a point holds is
-    judged by its own paired drop and by the drop that its divergence foretells, from a line
-    through all points: the divergence is far less noisy than a few flipped answers, so no
-    lucky draw ends the walk.
+    The price of a bit is raised while the budget holds and lowered while it does not, at most by
+    a factor of two; then the bracket is narrowed where the line through its ends meets the budget.
+    Whether a point holds is judged by its own paired drop and by the drop that its divergence
+    foretells, from a line through the points around it: the divergence is far less noisy than a
+    few flipped answers, so no lucky draw ends the walk.
 
     Args:
         curve: Makes and measures points.
@@ -208,21 +209,28 @@ def _next(curve: Curve, max_drop: float) -> float | None:
 
     A point's judgement changes as others are added, so the bracket is found anew each time.
     """
-    rates = sorted(curve.trials)
-    held = [rate for rate in rates if _holds(curve, curve.trials[rate], max_drop)]
+    used = {r: _demand(curve, t) / max(max_drop, 1e-9) for r, t in sorted(curve.trials.items())}
+    rates = list(used)
+    held = [rate for rate in rates if used[rate] <= 1]
     if not held:
         sizes = [t.record.wire.brotli for r in rates if (t := curve.trials[r]).record.wire]
         spent = len(sizes) > 1 and sizes[0] < _SPENT * sizes[1]
-        return None if spent else _rounded(rates[0] / _STRIDE)
-    above = [rate for rate in rates if rate > held[-1]]
-    if not above:
-        return _rounded(held[-1] * _STRIDE)
-    low, high = held[-1], above[0]
-    used = [_demand(curve, curve.trials[rate]) / max(max_drop, 1e-9) for rate in (low, high)]
-    if high <= _NARROW * low or 1 - _LEFT <= used[0] <= 1:
+        return None if spent else _rounded(rates[0] * _step(used[rates[0]]))
+    low, above = held[-1], [rate for rate in rates if rate > held[-1]]
+    if used[low] >= 1 - _LEFT:
         return None
-    share = (1 - _LEFT / 2 - used[0]) / max(used[1] - used[0], 1e-9)
+    if not above:
+        return _rounded(low * _step(used[low]))
+    high = above[0]
+    if high <= _NARROW * low:
+        return None
+    share = (_AIM - used[low]) / max(used[high] - used[low], 1e-9)
     return _rounded(low * (high / low) ** float(np.clip(share, *_INSIDE)))
+
+
+def _step(used: float) -> float:
+    """Return the factor on a rate that probably uses the budget up, within the stride."""
+    return float(np.clip((_AIM / max(used, 1e-9)) ** 2, 1 / _STRIDE, _STRIDE))
 
 
 def walk_fast(curve: Curve, found: Sequence[Trial], stop: Callable[[], bool]) -> list[Trial]:
