@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sprat.data.options import DataOptions
+    from sprat.distillation.configs import Recipe, Student
     from sprat.errors import SpratError
     from sprat.graph.simplify import simplify
     from sprat.model.inspect import inspect
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sprat.workflow.bundle import bundle
     from sprat.workflow.compare import compare
     from sprat.workflow.compile import compile
+    from sprat.workflow.distill import distill
     from sprat.workflow.optimize import optimize
     from sprat.workflow.plan import Plan
     from sprat.workflow.prove import prove
@@ -41,13 +43,16 @@ __all__ = [
     "Float16",
     "Plan",
     "RateDistortion",
+    "Recipe",
     "SpratError",
     "Static",
+    "Student",
     "Weights",
     "__version__",
     "bundle",
     "compare",
     "compile",
+    "distill",
     "history",
     "inspect",
     "load",
@@ -67,12 +72,15 @@ _HOMES = {
     "Float16": "sprat.quantization.configs:Float16",
     "Plan": "sprat.workflow.plan:Plan",
     "RateDistortion": "sprat.quantization.configs:RateDistortion",
+    "Recipe": "sprat.distillation.configs:Recipe",
     "SpratError": "sprat.errors:SpratError",
     "Static": "sprat.quantization.configs:Static",
+    "Student": "sprat.distillation.configs:Student",
     "Weights": "sprat.quantization.configs:Weights",
     "bundle": "sprat.workflow.bundle:bundle",
     "compare": "sprat.workflow.compare:compare",
     "compile": "sprat.workflow.compile:compile",
+    "distill": "sprat.workflow.distill:distill",
     "history": "sprat.record.history:read",
     "inspect": "sprat.model.inspect:inspect",
     "load": "sprat.model.load:load",

@@ -15,10 +15,13 @@
     │   │   ├── DataNotFoundError   no such folder or file, or nothing in it
     │   │   ├── SampleError         one sample cannot be read: an image that is no image
     │   │   └── ShapeMismatchError  the samples do not fit the model's input
-    │   └── BrowserMissingError     there is no browser, or no Playwright
+    │   ├── BrowserMissingError     there is no browser, or no Playwright
+    │   └── PackageMissingError     a package that only one command needs is not installed
     ├── BrowserError                the browser crashed, hung or does not start (exit code 3)
     │   └── ThrottleError           its network is not as fast as it was told to be
     ├── LeanMismatchError           the lean runtime answers otherwise than native   (exit code 1)
+    ├── ExportError                 an export is not what was asked for             (exit code 1)
+    ├── TrainingError               a training that leads nowhere                   (exit code 1)
     ├── NoGainError                 the method changed nothing or made the file larger (exit code 1)
     └── OutputError                 the result cannot be written                (exit code 2)
 
@@ -109,6 +112,10 @@ class BrowserMissingError(InputError):
     """There is no browser to prove a model in."""
 
 
+class PackageMissingError(InputError):
+    """A package that only one command needs is not installed."""
+
+
 class BrowserError(SpratError):
     """The browser crashed, hung or does not start: nothing was proved or disproved."""
 
@@ -121,6 +128,14 @@ class ThrottleError(BrowserError):
 
 class LeanMismatchError(SpratError):
     """A plan that the lean runtime answers otherwise than native ONNX Runtime: it is not kept."""
+
+
+class ExportError(SpratError):
+    """An export of another opset than asked for, or one that answers otherwise than torch."""
+
+
+class TrainingError(SpratError):
+    """A training that leads nowhere: its loss is no number any more."""
 
 
 class NoGainError(SpratError):

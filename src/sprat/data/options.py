@@ -104,6 +104,22 @@ def read_options(
     return DataOptions(**found)
 
 
+def as_toml(options: DataOptions) -> str:
+    """Return options as the text of a ``sprat.toml`` that says the same.
+
+    Args:
+        options: Without a metric, which is code and stays with its user.
+    """
+    lines = []
+    given = options.model_dump(exclude_none=True, exclude={"metric"})
+    for table, is_output in (("data", False), ("output", True)):
+        rows = {k: v for k, v in given.items() if (k in _OUTPUT_KEYS) == is_output}
+        if rows:
+            # JSON's text, numbers and lists are TOML's as well.
+            lines += [f"[{table}]", *(f"{k} = {json.dumps(v)}" for k, v in rows.items()), ""]
+    return "\n".join(lines)
+
+
 def read_lines(path: Path) -> list[str]:
     """Read a small UTF-8 file as stripped lines that are not empty.
 

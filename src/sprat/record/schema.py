@@ -1,4 +1,4 @@
-"""``run.json``: the record of one ``sprat optimize``, as versioned pydantic models.
+"""``run.json``: the record of one ``sprat optimize`` or ``distill``, as versioned pydantic models.
 
 The JSON Schema made from :class:`Run` is published as ``docs/run.schema.json``.
 """
@@ -65,7 +65,9 @@ class CandidateRecord(_Record):
     """One model that was tried."""
 
     name: str = Field(description="Short and unique in the run, such as 'static-minmax'.")
-    method: str = Field(description="float32, float16, dynamic, static, weights, rate-distortion")
+    method: str = Field(
+        description="float32, float16, dynamic, static, weights, rate-distortion, distill"
+    )
     options: dict[str, JsonValue] = Field(default_factory=dict)
     outcome: Outcome
     note: str = Field(default="", description="Why it failed, or what was repaired.")
@@ -98,6 +100,37 @@ class LayerRecord(_Record):
     sensitivity: float = Field(description="Final divergence that quantizing it alone costs.")
 
 
+class EpochRecord(_Record):
+    """One epoch of a student's training."""
+
+    epoch: int = Field(description="From 1.")
+    loss: float = Field(description="Mean over the epoch's steps, as trained.")
+    soft: float = Field(description="Of that, against the teacher's answers.")
+    hard: float = Field(description="Of that, against the labels; 0 without.")
+    rate: float = Field(description="Learning rate at its end.")
+    score: float = Field(description="The metric on val, 0 to 1, of the averaged weights.")
+    agreement: float = Field(description="Share of val answered as the teacher does.")
+    divergence: float = Field(description="Mean divergence from the teacher on val.")
+    seconds: float
+
+
+class DistillationRecord(_Record):
+    """How a student was taught; the teacher is the run's model."""
+
+    student: str = Field(description="Name of the network, or module:function.")
+    width: float
+    size: tuple[int, ...] = Field(description="Height and width that it looks at; empty if none.")
+    weights: str = Field(description="What it began with: none, imagenet or a file's name.")
+    parameters: int
+    opset: int
+    recipe: dict[str, JsonValue]
+    augmentation: str
+    planned: int = Field(description="Epochs.")
+    ended: str = Field(description="epochs, patience, minutes or interrupted")
+    best: int = Field(description="The epoch whose weights were kept.")
+    curve: tuple[EpochRecord, ...]
+
+
 class LogEntry(_Record):
     """One line of the implementation log."""
 
@@ -126,6 +159,9 @@ class Run(_Record):
     choice: ChoiceRecord
     preview: CandidateRecord | None = None
     layers: tuple[LayerRecord, ...] = ()
+    distillation: DistillationRecord | None = Field(
+        default=None, description="How the student was taught, where distill made the model."
+    )
     proof: Proof | None = Field(default=None, description="What sprat prove measured.")
     timings: dict[str, float] = Field(description="Seconds by stage.")
     log: tuple[LogEntry, ...] = ()

@@ -122,7 +122,7 @@ def _record(setting: Setting, found: Findings, clock: Clock, out: Path, content:
     return Run(
         sprat=__version__,
         versions=versions(),
-        machine=_machine(),
+        machine=machine(),
         command=_command(out, setting, found),
         seed=found.seed,
         options={
@@ -136,7 +136,7 @@ def _record(setting: Setting, found: Findings, clock: Clock, out: Path, content:
             path=setting.path.name, sha256=sha256_file(setting.path), wire=found.before
         ),
         outputs=tuple(outputs),
-        data=_data(setting),
+        data=data_record(setting),
         inspection=inspect(setting.path),
         simplified=tuple(str(step) for step in found.cleaned.steps),
         candidates=tuple(records),
@@ -211,11 +211,17 @@ def _log(setting: Setting, found: Findings, validation: Evaluation) -> tuple[Log
     return tuple(lines)
 
 
-def _data(setting: Setting) -> DataRecord:
+def data_record(setting: Setting, *, train: str = "calibration") -> DataRecord:
+    """Return the record of the data.
+
+    Args:
+        setting: The original and its data.
+        train: What the split of that name is for.
+    """
     data = setting.data
     roles: list[tuple[str, Dataset | None, str]] = [
-        ("train", data.train, "calibration"),
-        ("val", data.val, "choice" if data.train else "calibration and choice"),
+        ("train", data.train, train),
+        ("val", data.val, "choice" if data.train else f"{train} and choice"),
         ("test", data.test, "the one last look"),
     ]
     return DataRecord(
@@ -238,7 +244,8 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Describe the machine."""
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
 

@@ -8,6 +8,7 @@ from sprat.cli.commands import (
     bundle,
     compare,
     compile,
+    distill,
     history,
     inspect,
     optimize,
@@ -20,7 +21,7 @@ from sprat.cli.commands import (
 )
 
 _IN_ORDER = (
-    *(inspect, simplify, quantize, compare, optimize, prove, try_),
+    *(inspect, simplify, quantize, compare, optimize, distill, prove, try_),
     *(compile, bundle, serve, verify, history),
 )
 

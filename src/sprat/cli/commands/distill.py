@@ -1,0 +1,211 @@
+"""``sprat distill``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from sprat.cli.options import (
+    DataOption,
+    JsonOption,
+    LimitOption,
+    SeedOption,
+    numbers,
+    with_data_options,
+)
+from sprat.cli.screen import as_json, bar, interruptible, megabytes, note, say
+from sprat.errors import OptionError
+
+if TYPE_CHECKING:
+    from sprat.record.schema import EpochRecord, Run
+
+
+@with_data_options
+def command(
+    teacher: Annotated[
+        Path, typer.Argument(help="The ONNX model that teaches.", show_default=False)
+    ],
+    data: DataOption,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")],
+    student: Annotated[
+        str,
+        typer.Option("--student", help="Of torchvision or timm, or package.module:function."),
+    ] = "mobilenet_v3_small",
+    width: Annotated[float, typer.Option("--width", help="Factor on its channels.")] = 1.0,
+    student_size: Annotated[
+        str | None,
+        typer.Option(
+            "--student-size", help="Height x width that it looks at; the teacher's by default."
+        ),
+    ] = None,
+    weights: Annotated[
+        str, typer.Option("--weights", help="none, imagenet (a download), or a file.")
+    ] = "none",
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", help="Passes over train; as many as fit into --minutes."),
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option("--minutes", help="Time for the whole; the best so far wins.")
+    ] = 60.0,
+    batch: Annotated[int, typer.Option("--batch", help="Samples in one step.")] = 64,
+    optimizer: Annotated[Literal["adamw", "sgd"], typer.Option("--optimizer")] = "adamw",
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", help="Highest learning rate; 0.004 for adamw, 0.1 for sgd."),
+    ] = None,
+    schedule: Annotated[Literal["one-cycle", "cosine"], typer.Option("--schedule")] = "one-cycle",
+    decay: Annotated[float, typer.Option("--decay", help="Weight decay.")] = 0.02,
+    ema: Annotated[
+        float, typer.Option("--ema", help="Running mean of the weights, a step; 0 keeps none.")
+    ] = 0.995,
+    patience: Annotated[
+        int | None,
+        typer.Option("--patience", help="Epochs without a gain on val that end it."),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option("--alpha", help="Share of the teacher's answers in the loss.")
+    ] = 0.9,
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="Softens both sides' probabilities.")
+    ] = 4.0,
+    vector: Annotated[
+        Literal["cosine", "mse"], typer.Option("--vector", help="How embeddings are compared.")
+    ] = "cosine",
+    augment: Annotated[
+        Literal["auto", "none", "drawing", "photo"],
+        typer.Option("--augment", help="Views that mean the same."),
+    ] = "auto",
+    mirror: Annotated[
+        bool | None,
+        typer.Option("--mirror/--no-mirror", help="Mirrored pictures mean the same."),
+    ] = None,
+    asked: Annotated[
+        Literal["once", "views"],
+        typer.Option("--asked", help="The teacher answers each picture once, or each view of it."),
+    ] = "once",
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu, cuda, or another of torch's.")
+    ] = "auto",
+    opset: Annotated[int, typer.Option("--opset", help="Of the student's file.")] = 17,
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", help="Points that accuracy may fall.")
+    ] = 2.0,
+    seed: SeedOption = 0,
+    limit: LimitOption = None,
+    json: JsonOption = False,
+    options: Any = None,
+) -> None:
+    """Teach a small network what an ONNX model knows (needs torch: pip install 'sprat[distill]').
+
+    The student learns from the teacher's answers on train, and from the labels where there are
+    any. The best epoch on val is kept; test is looked at once. Input and output are the
+    teacher's, so the page needs no change. Writes model.onnx, sprat.toml, run.json, report.html
+    and history.jsonl. Killed, the same command goes on after the last epoch; Ctrl-C keeps the
+    best. Exit code 1 if the student falls more than --max-drop points below the teacher.
+
+    \b
+    Students: mobilenet_v2, mobilenet_v3_small, mobilenet_v3_large, efficientnet_b0, resnet18,
+      shufflenet_v2_x0_5 … x2_0, mnasnet0_5 … 1_3, or timm's where that is installed
+    \b
+    Examples:
+      sprat distill model.onnx --data photos --out student
+      sprat distill model.onnx --data doodles --out student --student-size 112x112 --mirror
+      sprat distill model.onnx --data photos --out student --weights imagenet --minutes 20
+      sprat distill model.onnx --data tensors.npz --out student --student mine.nets:small
+    """
+    from sprat.distillation.configs import Recipe, Student
+    from sprat.workflow.distill import distill
+
+    network = Student(student, width, _side(student_size), weights)
+    recipe = Recipe(
+        epochs=epochs,
+        minutes=minutes,
+        batch=batch,
+        optimizer=optimizer,
+        rate=rate,
+        schedule=schedule,
+        decay=decay,
+        ema=ema,
+        patience=patience,
+        alpha=alpha,
+        temperature=temperature,
+        vector=vector,
+        augment=augment,
+        mirror=mirror,
+        asked=asked,
+        device=device,
+    )
+    with interruptible() as stop, bar(quiet=json) as progress:
+        run = distill(
+            teacher,
+            data,
+            out,
+            student=network,
+            recipe=recipe,
+            opset=opset,
+            max_drop=max_drop,
+            options=options,
+            seed=seed,
+            limit=limit,
+            progress=progress,
+            told=_told,
+            stop=stop,
+        )
+    if json:
+        as_json(run)
+    else:
+        _show(run, out)
+    last = run.choice.test or run.choice.validation
+    raise typer.Exit(0 if last.drop <= max_drop else 1)
+
+
+def _side(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    sides = numbers("student-size", text.lower().replace("x", ","), int)
+    if len(sides) not in (1, 2):
+        raise OptionError(f"must be HEIGHTxWIDTH, got {text!r}.", where="--student-size")
+    return sides[0], sides[-1]
+
+
+def _told(epoch: EpochRecord, left: float) -> None:
+    note(
+        f"epoch {epoch.epoch}: loss {epoch.loss:.4f}, val {epoch.score:.2%}, agrees with the "
+        f"teacher on {epoch.agreement:.2%}; {_time(left)} left"
+    )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _show(run: Run, out: Path) -> None:
+    for line in run.data.notes:
+        note(line)
+    last, taught = run.choice.test or run.choice.validation, run.distillation
+    assert taught is not None
+    before, after, speed = run.model.wire, run.outputs[0].wire, run.choice.speed
+    about = "about " if before.estimated else ""
+    say(
+        f"{taught.student}, {taught.parameters:,} parameters: {about}{megabytes(before.brotli)} "
+        f"-> {megabytes(after.brotli)} br-11, before any quantization."
+    )
+    say(
+        f"{last.metric} {last.reference:.2%} -> {last.model:.2%} on {last.samples} {last.split} "
+        f"samples, drop {last.drop:+.2f} points (95 % {last.interval.low:+.2f} to "
+        f"{last.interval.high:+.2f}), agreement {last.agreement:.2%}."
+    )
+    if speed is not None:
+        say(
+            f"{speed.ratio:.2f} of the teacher's native time "
+            f"({speed.interval.low:.2f} to {speed.interval.high:.2f})."
+        )
+    lasted = f"Trained {len(taught.curve)} of {taught.planned} epochs ({taught.ended})."
+    say(f"{lasted} {run.choice.reason}")
+    if last.drop > run.choice.max_drop:
+        say(f"WARNING: the drop exceeds {run.choice.max_drop:g} points.")
+    say(f"Next: sprat optimize {out / 'model.onnx'} --data {run.data.source} --out …")
+    say(f"Report: {out / 'report.html'}")
