@@ -35,8 +35,8 @@ def test_help_shows_the_road() -> None:
 
 
 COMMANDS = (
-    *("inspect", "simplify", "quantize", "compare", "optimize", "prove", "try", "compile"),
-    *("bundle", "serve", "verify", "history"),
+    *("inspect", "simplify", "quantize", "compare", "optimize", "distill", "prove", "try"),
+    *("compile", "bundle", "serve", "verify", "history"),
 )
 
 

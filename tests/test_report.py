@@ -31,6 +31,8 @@ from sprat.record.schema import (
     CandidateRecord,
     ChoiceRecord,
     DataRecord,
+    DistillationRecord,
+    EpochRecord,
     FileRecord,
     LayerRecord,
     LogEntry,
@@ -493,6 +495,45 @@ def test_odd_runs_are_shown_too(changes: dict[str, Any]) -> None:
     page = render(make_run(**changes))
     Parsed(page)
     assert len(page) < 400_000
+
+
+@pytest.mark.parametrize("epochs", [1, 40])
+def test_a_training_is_drawn_and_told(epochs: int) -> None:
+    curve = tuple(
+        EpochRecord(
+            epoch=i + 1,
+            loss=1 / (i + 1) if i else math.nan,
+            soft=1.0,
+            hard=0.0,
+            rate=1e-3,
+            score=0.9 - 0.3 / (i + 1),
+            agreement=0.92 - 0.3 / (i + 1),
+            divergence=0.1,
+            seconds=1.0,
+        )
+        for i in range(epochs)
+    )
+    taught = DistillationRecord(
+        student="mobilenet_v3_small",
+        width=1.0,
+        size=(112, 112),
+        weights="none",
+        parameters=1_518_881,
+        opset=17,
+        recipe={},
+        augmentation="drawing",
+        planned=50,
+        ended="patience",
+        best=epochs,
+        curve=curve,
+    )
+    page = render(make_run(distillation=taught))
+    english = Parsed(page).text("en")
+    assert "mobilenet_v3_small with 1,518,881 parameters learned from" in english
+    assert f"{epochs} of 50 planned epochs; ended by: no further gain." in english
+    assert f"best: epoch {epochs}," in page
+    assert "在验证样本上表现最好的一轮" in Parsed(page).text("zh")
+    assert "Training" not in Parsed(render(make_run())).text("en")
 
 
 def test_a_run_with_the_tightest_budget_is_shown() -> None:

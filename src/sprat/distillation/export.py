@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from sprat.distillation.contract import Contract
@@ -150,7 +152,7 @@ def _put_contract(model: onnx.ModelProto, contract: Contract) -> None:
         own.append(wanted)
 
 
-def _compare(wanted: np.ndarray, got: np.ndarray) -> None:  # type: ignore[type-arg]
+def _compare(wanted: NDArray[Any], got: NDArray[Any]) -> None:
     if wanted.shape != got.shape:
         raise ExportError(
             f"the exported student gives {list(got.shape)}, torch gives {list(wanted.shape)}."

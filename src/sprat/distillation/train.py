@@ -9,20 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sprat.distillation import checkpoint
 from sprat.distillation.augment import Augmentation
 from sprat.distillation.configs import Recipe
+from sprat.distillation.learner import Learner, Shaped, device_of
 from sprat.distillation.losses import Loss
 from sprat.distillation.views import Views
-from sprat.errors import DataError, OptionError, TrainingError
+from sprat.errors import DataError, TrainingError
 from sprat.evaluate.types import Evaluation
 from sprat.parallel import cores
 from sprat.progress import Progress
@@ -34,13 +32,10 @@ Validate = Callable[[Tensor], Evaluation]
 #: Hears of each epoch, and how many seconds are probably left.
 Told = Callable[[EpochRecord, float], None]
 
-#: Samples in one run of validation.
-_BATCH = 256
 #: Steps that are timed to plan the epochs, after one that is not.
 _TIMED = 4
 #: Share of the time that the plan fills: machines are not always as fast as at the start.
 _FILLED = 0.9
-_FINAL_DIVISOR = 1e3
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ class Lesson:
     asked: Callable[[Tensor], Tensor] | None
     intake: nn.Module
     val: Views
-    shaped: Callable[[Tensor], Tensor]
+    shaped: Shaped
 
 
 @dataclass
@@ -143,65 +138,6 @@ def _threads() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class _Learner:
-    """A student with all that changes while it learns."""
-
-    def __init__(self, body: nn.Module, recipe: Recipe, device: torch.device, steps: int) -> None:
-        self.body = body.to(device, memory_format=torch.channels_last)
-        self.device = device
-        self.optimizer = _optimizer(self.body, recipe)
-        self.schedule = _schedule(self.optimizer, recipe, steps)
-        self.mixed = device.type == "cuda"
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed)
-        self.mean = AveragedModel(body, multi_avg_fn=_mean_of(recipe.ema), use_buffers=True)
-
-    def learn(self, x: Tensor, answers: Tensor, labels: Tensor, lesson: Lesson) -> Tensor:
-        """Take one step; return the loss and its two parts, ``[3]``."""
-        x = x.to(self.device, memory_format=_format(x), non_blocking=True)
-        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.mixed):
-            scores = self.body(x)
-        parts = lesson.loss(
-            lesson.shaped(scores.float()), answers.to(self.device), labels.to(self.device)
-        )
-        self.optimizer.zero_grad()
-        self.scaler.scale(parts.total).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.schedule.step()
-        self.mean.update_parameters(self.body)
-        return torch.stack([part.detach() for part in parts])
-
-    def scores(self, views: Views, progress: Progress) -> Tensor:
-        """Return the averaged student's scores on a set, ``[N, columns]``."""
-        self.mean.eval()
-        found = []
-        with torch.no_grad():
-            for start in range(0, len(views), _BATCH):
-                x = views[range(start, min(start + _BATCH, len(views)))]
-                x = x.to(self.device, memory_format=_format(x))
-                found.append(self.mean(x).float().cpu())
-                progress("validating", min(start + _BATCH, len(views)), len(views))
-        return torch.cat(found)
-
-    def state(self) -> dict[str, Any]:
-        """Return all that a resumed training needs."""
-        return {
-            "body": self.body.state_dict(),
-            "mean": self.mean.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take a state in."""
-        self.body.load_state_dict(state["body"])
-        self.mean.load_state_dict(state["mean"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
-
-
 class _Training:
     def __init__(
         self,
@@ -214,7 +150,7 @@ class _Training:
     ) -> None:
         self._body, self._lesson, self._recipe = body, lesson, recipe
         self._seed, self._path, self._validate = seed, path, validate
-        self._device = _device(recipe.device)
+        self._device = device_of(recipe.device)
         self._batch = min(recipe.batch, len(lesson.views))
         self._steps = len(lesson.views) // self._batch
         self._found = Trained()
@@ -227,7 +163,7 @@ class _Training:
     ) -> Trained:
         kept = checkpoint.read(self._path)
         planned = kept["planned"] if kept else self._recipe.epochs or self._plan(minutes, progress)
-        learner = _Learner(self._body, self._recipe, self._device, planned * self._steps)
+        learner = Learner(self._body, self._recipe, self._device, planned * self._steps)
         found = self._found
         found.planned = planned
         if kept is not None:
@@ -265,7 +201,7 @@ class _Training:
 
     def _epoch(
         self,
-        learner: _Learner,
+        learner: Learner,
         minutes: float,
         progress: Progress,
         told: Told,
@@ -289,7 +225,7 @@ class _Training:
         self._close(learner, (means, start), progress, told)
         return True
 
-    def _steps_of(self, learner: _Learner, epoch: int) -> Iterator[Tensor]:
+    def _steps_of(self, learner: Learner, epoch: int) -> Iterator[Tensor]:
         """Take the steps of an epoch; all randomness comes from the seed and its number."""
         torch.manual_seed(self._seed * 1_000_003 + epoch)
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
@@ -297,7 +233,7 @@ class _Training:
         for rows in order[: self._steps * self._batch].split(self._batch):
             yield self._step(learner, rows, generator)
 
-    def _step(self, learner: _Learner, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def _step(self, learner: Learner, rows: Tensor, generator: torch.Generator) -> Tensor:
         lesson = self._lesson
         x = lesson.augment(lesson.views[rows.tolist()], generator)
         if lesson.answers is not None:
@@ -307,11 +243,11 @@ class _Training:
             answers = lesson.asked(x)
             with torch.no_grad():
                 x = lesson.intake(x)
-        return learner.learn(x, answers, lesson.labels[rows], lesson)
+        return learner.learn(x, answers, lesson.labels[rows], lesson.shaped, lesson.loss)
 
     def _close(
         self,
-        learner: _Learner,
+        learner: Learner,
         epoch: tuple[list[float], float] | None,
         progress: Progress,
         told: Told,
@@ -354,7 +290,7 @@ class _Training:
 
     def _plan(self, minutes: float, progress: Progress) -> int:
         """Time a few steps and one validation on a copy; return how many epochs fit."""
-        trial = _Learner(copy.deepcopy(self._body), self._recipe, self._device, 10 * _TIMED)
+        trial = Learner(copy.deepcopy(self._body), self._recipe, self._device, 10 * _TIMED)
         steps = min(_TIMED + 1, self._steps)
         generator = torch.Generator().manual_seed(self._seed)
         order = torch.arange(len(self._lesson.views))
@@ -376,55 +312,3 @@ class _Training:
 
 def _merit(epoch: EpochRecord) -> tuple[float, float]:
     return epoch.score, -epoch.divergence
-
-
-def _format(x: Tensor) -> torch.memory_format:
-    return torch.channels_last if x.ndim == 4 else torch.contiguous_format
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = next(iter(str(error).splitlines()), name)
-        raise OptionError(f"cannot be used ({reason}).", where=f"--device {name}") from error
-    return device
-
-
-def _optimizer(body: nn.Module, recipe: Recipe) -> Optimizer:
-    """Return the optimizer; what has one axis (biases, normalization) is not decayed."""
-    weights = [p for p in body.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in body.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
-        {"params": weights, "weight_decay": recipe.decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    if recipe.optimizer == "adamw":
-        return AdamW(groups, lr=recipe.highest_rate, fused=True)
-    return SGD(groups, lr=recipe.highest_rate, momentum=0.9, nesterov=True)
-
-
-def _schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LRScheduler:
-    if recipe.schedule == "cosine":
-        return CosineAnnealingLR(optimizer, steps)
-    return OneCycleLR(
-        optimizer, recipe.highest_rate, total_steps=steps + 1, final_div_factor=_FINAL_DIVISOR
-    )
-
-
-def _mean_of(decay: float) -> Callable[..., None]:
-    """Return a running mean that forgets its first steps: the decay grows to its full value.
-
-    Args:
-        decay: Of a step, in the end (Polyak and Juditsky 1992; the ramp as in Tan and Le 2019).
-    """
-
-    def update(mean: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        steps = int(count)
-        now = min(decay, (1 + steps) / (10 + steps))
-        get_ema_multi_avg_fn(now)(mean, current, count)
-
-    return update

@@ -11,13 +11,20 @@ from sprat.browser.types import Frame, Proof
 from sprat.evaluate.types import Evaluation, Flip
 from sprat.model.inspect import LayerInfo
 from sprat.model.wire import NETWORKS_MBPS, RUNTIME_BROTLI_BYTES, download_seconds
-from sprat.record.schema import CandidateRecord, LayerRecord, Run
+from sprat.record.schema import (
+    CandidateRecord,
+    DistillationRecord,
+    EpochRecord,
+    LayerRecord,
+    Run,
+)
 from sprat.report.pictures import thumbnail
 
 #: Between a figure and its unit, so that no line breaks there.
 _SPACE = "\N{NO-BREAK SPACE}"
 _SHOWN_FLIPS = 24
 _SHOWN_LAYERS = 30
+_SHOWN_EPOCHS = 10
 _NAME_LENGTH = 120
 
 
@@ -102,6 +109,13 @@ def network_rows(run: Run) -> list[NetworkRow]:
 def candidate_rows(run: Run) -> list[CandidateRecord]:
     """Return the candidates, smallest first; those without a file stand last."""
     return sorted(run.candidates, key=lambda c: (c.wire is None, c.wire.brotli if c.wire else 0))
+
+
+def epoch_rows(taught: DistillationRecord) -> list[EpochRecord]:
+    """Return some epochs, evenly spread, with the first, the best and the last."""
+    count = len(taught.curve)
+    kept = {round(i * (count - 1) / (_SHOWN_EPOCHS - 1)) for i in range(_SHOWN_EPOCHS)}
+    return [row for i, row in enumerate(taught.curve) if i in kept or row.epoch == taught.best]
 
 
 @dataclass(frozen=True)

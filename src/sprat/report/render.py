@@ -76,6 +76,7 @@ def _verdict(run: Run) -> dict[str, Any]:
 
 def _evidence(run: Run, samples: Mapping[str, Path | bytes]) -> dict[str, Any]:
     from sprat.report.charts import bits_chart, drawn, size_chart
+    from sprat.report.training import training_chart
 
     last = run.choice.test or run.choice.validation
     flips = figures.flip_rows(last, samples)
@@ -83,6 +84,7 @@ def _evidence(run: Run, samples: Mapping[str, Path | bytes]) -> dict[str, Any]:
     return {
         "size_charts": drawn(size_chart, run),
         "bits_charts": drawn(bits_chart, run),
+        "training_charts": drawn(training_chart, run),
         "candidates": figures.candidate_rows(run),
         "flips": flips,
         "more_flips": len(last.flips) - len(flips),
@@ -91,6 +93,18 @@ def _evidence(run: Run, samples: Mapping[str, Path | bytes]) -> dict[str, Any]:
         "layers": figures.layer_rows(run),
         "more_layers": figures.hidden_layers(run),
         **_browser(run, samples),
+        **_training(run),
+    }
+
+
+def _training(run: Run) -> dict[str, Any]:
+    taught = run.distillation
+    if taught is None:
+        return {}
+    return {
+        "epochs": figures.epoch_rows(taught),
+        "metric_on_val": named(run.choice.validation.metric),
+        "ended": word(taught.ended),
     }
 
 
@@ -109,7 +123,8 @@ def _browser(run: Run, samples: Mapping[str, Path | bytes]) -> dict[str, Any]:
 
 def _reason(run: Run) -> Text:
     """Return the record's reason in English, and what it means in Chinese."""
-    return Text(printable(run.choice.reason), TEXTS[f"reason_{run.choice.goal}"].zh)
+    key = "distill" if run.distillation is not None else run.choice.goal
+    return Text(printable(run.choice.reason), TEXTS[f"reason_{key}"].zh)
 
 
 def _environment() -> Environment:

@@ -62,6 +62,36 @@ TEXTS: dict[str, Text] = {
         "Least native time within the accuracy budget and 1.7 times the fewest bytes.",
         "在满足精度预算、且体积不超过最小者 1.7 倍的候选中，本机推理时间最短。",
     ),
+    "reason_distill": Text(
+        "The epoch that is best on the validation samples.", "在验证样本上表现最好的一轮。"
+    ),
+    # the training
+    "training": Text("Training", "训练"),
+    "training_text": Text(
+        "{student} with {parameters} parameters learned from {teacher}.",
+        "{student}（{parameters} 个参数）以 {teacher} 为教师进行学习。",
+    ),
+    "training_note": Text(
+        "After each epoch, on {split}: what the student scores, and how often it answers as the "
+        "teacher does. The ring is the epoch whose weights were kept.",
+        "每轮训练后在 {split} 上测得：学生的得分，以及与教师回答一致的比例。"
+        "圆环为所保留权重的那一轮。",
+    ),
+    "training_desc": Text(
+        "{count} epochs by score and agreement on the validation samples; {best}.",
+        "{count} 轮训练在验证样本上的得分与一致率；{best}。",
+    ),
+    "training_end": Text(
+        "{epochs} of {planned} planned epochs; ended by: {end}.",
+        "计划 {planned} 轮，完成 {epochs} 轮；结束原因：{end}。",
+    ),
+    "axis_epoch": Text("epoch (log scale)", "轮次（对数刻度）"),
+    "axis_score": Text("on the validation samples", "验证样本"),
+    "agrees": Text("agrees with the teacher", "与教师一致"),
+    "best_epoch": Text("best: epoch {epoch}, {score}", "最佳：第 {epoch} 轮，{score}"),
+    "epoch": Text("epoch", "轮次"),
+    "loss": Text("loss", "损失"),
+    "learning_rate": Text("learning rate", "学习率"),
     # the checklist
     "checklist": Text("Checklist", "检查清单"),
     "check_accuracy": Text("Accuracy", "精度"),
@@ -321,6 +351,11 @@ WORDS: dict[str, Text] = {
     "calibration": Text("calibration", "校准"),
     "choice": Text("choice", "选择模型"),
     "calibration and choice": Text("calibration and choice", "校准与选择模型"),
+    "training": Text("training", "训练"),
+    "epochs": Text("the plan", "计划完成"),
+    "patience": Text("no further gain", "不再提升"),
+    "minutes": Text("the time limit", "时间上限"),
+    "interrupted": Text("an interruption", "中断"),
     "the one last look": Text("the one last look", "最后一次检验"),
 }
 

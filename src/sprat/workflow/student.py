@@ -1,0 +1,269 @@
+"""What a distillation was asked for and found, and what is written of it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from sprat import __version__
+from sprat.data.labels import listed_classes
+from sprat.data.options import DataOptions, as_toml
+from sprat.distillation.configs import Recipe, Student
+from sprat.evaluate.speed import measure_speed
+from sprat.evaluate.types import Evaluation, Speed
+from sprat.files import sha256, sha256_file, write_atomic
+from sprat.model.inspect import inspect
+from sprat.model.load import total_bytes
+from sprat.model.wire import WireBytes, wire_bytes
+from sprat.progress import Progress
+from sprat.record.history import append
+from sprat.record.run import dump_run
+from sprat.record.schema import (
+    CandidateRecord,
+    ChoiceRecord,
+    DistillationRecord,
+    FileRecord,
+    LogEntry,
+    Run,
+)
+from sprat.workflow.budget import Clock
+from sprat.workflow.outcome import data_record, machine, versions
+from sprat.workflow.setting import Setting
+
+if TYPE_CHECKING:
+    from sprat.distillation.train import Trained
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for.
+
+    Attributes:
+        teacher: Its file.
+        out: Folder for the results.
+        setting: The teacher with its data.
+        student: The network that learns.
+        recipe: How it is taught.
+        opset: Of its file.
+        max_drop: Points that accuracy may fall.
+        seed: Of all that is drawn.
+        limit: Samples of each split at most.
+    """
+
+    teacher: Path
+    out: Path
+    setting: Setting
+    student: Student
+    recipe: Recipe
+    opset: int
+    max_drop: float
+    seed: int
+    limit: int | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came out.
+
+    Attributes:
+        model: The student as ONNX.
+        trained: The curve of its training.
+        parameters: How many it has.
+        size: Height and width that it looks at; empty where the input is no picture.
+        augmentation: How views were made.
+        notes: What it began with, in words.
+    """
+
+    model: onnx.ModelProto
+    trained: Trained
+    parameters: int
+    size: tuple[int, ...]
+    augmentation: str
+    notes: tuple[str, ...]
+
+
+def write(asked: Asked, found: Found, clock: Clock, progress: Progress) -> Run:
+    """Measure the student, and write model, options, record, log and report.
+
+    Args:
+        asked: What was asked for.
+        found: What came out.
+        clock: Seconds by stage.
+        progress: Told how far the work is.
+
+    Returns:
+        The record.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    from sprat.report.render import render
+
+    setting, out = asked.setting, asked.out
+    content = found.model.SerializeToString(deterministic=True)
+    with clock.stage("measure the student"):
+        validation = setting.reference.evaluate(found.model, progress)
+        speed = measure_speed(
+            setting.model, found.model, setting.calibration(1)[0], progress=progress
+        )
+        before = wire_bytes(total_bytes(asked.teacher), exact=False)
+        after = wire_bytes(content)
+    with clock.stage("look at test once"):
+        test = _last_look(setting, found.model, progress)
+    write_atomic(out / "model.onnx", content)
+    (out / "preview.onnx").unlink(missing_ok=True)  # of an earlier run
+    write_atomic(out / "sprat.toml", as_toml(_options(setting)))
+    run = _record(asked, found, clock, content, (before, after), (validation, test), speed)
+    append(out, run.log[-1])
+    pictures = {s.name: s.path for s in setting.data.choice.samples if s.path is not None}
+    pictures |= {s.name: s.path for s in setting.data.final.samples if s.path is not None}
+    write_atomic(out / "report.html", render(run, samples=pictures))
+    write_atomic(out / "run.json", dump_run(run))
+    return run
+
+
+def _last_look(setting: Setting, model: onnx.ModelProto, progress: Progress) -> Evaluation | None:
+    final = setting.data.final
+    if not final.samples or final.digest == setting.data.choice.digest:
+        return None
+    return setting.on(final, "test", progress).evaluate(model, progress)
+
+
+def _options(setting: Setting) -> DataOptions:
+    """Return what was found out of the data, so that the next command guesses nothing."""
+    how, reading = setting.data.preprocess, setting.reference.reading
+    known: dict[str, Any] = {} if how is None else {**asdict(how)}
+    names = {f for f in DataOptions.model_fields if f not in ("kind", "name", "metric", "labels")}
+    known = {name: value for name, value in known.items() if name in names and value is not None}
+    labels = listed_classes(setting.options)
+    kind = reading.kind if reading.kind != "custom" else None
+    return DataOptions(
+        **known,
+        labels=labels or None,
+        kind=kind,
+        name=reading.output,
+        threshold=reading.threshold if reading.kind == "logit" else None,
+    )
+
+
+def _record(
+    asked: Asked,
+    found: Found,
+    clock: Clock,
+    content: bytes,
+    wires: tuple[WireBytes, WireBytes],
+    evaluations: tuple[Evaluation, Evaluation | None],
+    speed: Speed,
+) -> Run:
+    setting, trained = asked.setting, found.trained
+    (before, after), (validation, test) = wires, evaluations
+    name = asked.student.name
+    curve = tuple(trained.curve)
+    reason = f"Epoch {trained.best + 1} of {len(curve)} is the best on val."
+    candidate = CandidateRecord(
+        name=name,
+        method="distill",
+        outcome="chosen",
+        note="; ".join(found.notes),
+        sha256=sha256(content),
+        wire=after,
+        bits_per_weight=8 * after.brotli / found.parameters if found.parameters else None,
+        evaluation=validation,
+        speed=speed,
+        seconds=clock.stages.get("train", 0.0),
+    )
+    return Run(
+        sprat=__version__,
+        versions={**versions(), **_torch_versions()},
+        machine=machine(),
+        command=_command(asked, trained.planned),
+        seed=asked.seed,
+        options={"max_drop": asked.max_drop, "minutes": asked.recipe.minutes, "limit": asked.limit},
+        model=FileRecord(path=asked.teacher.name, sha256=sha256_file(asked.teacher), wire=before),
+        outputs=(FileRecord(path="model.onnx", sha256=sha256(content), wire=after),),
+        data=data_record(setting, train="training"),
+        inspection=inspect(asked.teacher),
+        candidates=(candidate,),
+        choice=ChoiceRecord(
+            candidate=name,
+            goal="small",
+            max_drop=asked.max_drop,
+            reason=reason,
+            validation=validation,
+            test=test,
+            speed=speed,
+        ),
+        distillation=DistillationRecord(
+            student=name,
+            width=asked.student.width,
+            size=found.size,
+            weights=_weights(asked.student),
+            parameters=found.parameters,
+            opset=asked.opset,
+            recipe=asked.recipe.decides(),
+            augmentation=found.augmentation,
+            planned=trained.planned,
+            ended=trained.ended,
+            best=trained.best + 1,
+            curve=curve,
+        ),
+        timings=clock.stages,
+        log=(_entry(asked, trained, wires, test or validation),),
+    )
+
+
+def _weights(student: Student) -> str:
+    return (
+        student.weights if student.weights in ("none", "imagenet") else Path(student.weights).name
+    )
+
+
+def _entry(
+    asked: Asked, trained: Trained, wires: tuple[WireBytes, WireBytes], look: Evaluation
+) -> LogEntry:
+    last = trained.curve[-1]
+    return LogEntry(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        operation=f"distill {asked.teacher.name} --student {asked.student.name}",
+        result=f"{wires[0].brotli:,} to {wires[1].brotli:,} bytes br-11, {look.metric} drop "
+        f"{look.drop:+.2f} points on {look.split} (95 % {look.interval.low:+.2f} to "
+        f"{look.interval.high:+.2f})",
+        notes=f"{len(trained.curve)} of {trained.planned} epochs ({trained.ended}), the best is "
+        f"{trained.best + 1}; last loss {last.loss:.4f}, {look.metric} on val {last.score:.2%}",
+    )
+
+
+def _torch_versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "torchvision")}
+
+
+def _command(asked: Asked, epochs: int) -> str:
+    """Return the command line that repeats the run: with the epochs that were planned."""
+    student, words = asked.student, ["sprat", "distill", asked.teacher.name]
+    words += ["--data", asked.setting.data.source, "--out", asked.out.name]
+    words += ["--student", student.name, "--epochs", str(epochs)]
+    words += ["--minutes", f"{asked.recipe.minutes:g}", "--seed", str(asked.seed)]
+    words += ["--opset", str(asked.opset), "--max-drop", f"{asked.max_drop:g}"]
+    if student.width != 1:
+        words += ["--width", f"{student.width:g}"]
+    if student.size is not None:
+        words += ["--student-size", "x".join(map(str, student.size))]
+    if student.weights != "none":
+        words += ["--weights", student.weights]
+    if asked.limit is not None:
+        words += ["--limit", str(asked.limit)]
+    plain = Recipe()
+    for field in fields(Recipe):
+        value = getattr(asked.recipe, field.name)
+        if field.name in ("epochs", "minutes") or value == getattr(plain, field.name):
+            continue
+        flag = field.name.replace("_", "-")
+        words += [f"--{'no-' * (value is False)}{flag}"]
+        words += [] if isinstance(value, bool) else [f"{value}"]
+    return shlex.join(words)
