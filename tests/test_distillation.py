@@ -242,7 +242,7 @@ def test_a_drawing_stays_a_drawing(ink: float) -> None:
     inked = ((views - ground(x)).abs() > 0.5).float().mean((1, 2, 3))
     before = float(((x[0] - ground(x)[0]).abs() > 0.5).float().mean())
     assert (inked > 0.3 * before).all()
-    assert (inked < 3 * before).all()
+    assert (inked < 4 * before).all()
     assert float(inked.min()) < before < float(inked.max())  # thinner ones and thicker ones
 
 

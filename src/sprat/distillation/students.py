@@ -75,18 +75,10 @@ def _network(student: Student, columns: int, channels: int, size: tuple[int, ...
     if name in NAMES:
         body = _torchvision(name, student.width, columns)
         return body if channels == 3 else _with_channels(body, channels)
-    if find_spec("timm") is not None:
-        timm = importlib.import_module("timm")
-        if timm.is_model(name):
-            _refuse_width(student)
-            made: nn.Module = timm.create_model(
-                name,
-                pretrained=student.weights == "imagenet",
-                num_classes=columns,
-                in_chans=channels,
-            )
-            return made
-    more = "" if find_spec("timm") is not None else " timm, once installed, adds its own."
+    has_timm = find_spec("timm") is not None
+    if has_timm and importlib.import_module("timm").is_model(name):
+        return _timm(student, columns, channels)
+    more = "" if has_timm else " timm, once installed, adds its own."
     raise OptionError(
         f"there is no network {name!r}; torchvision has {', '.join(NAMES)}.{more}",
         where="--student",
@@ -109,6 +101,27 @@ def _torchvision(name: str, width: float, columns: int) -> nn.Module:
         rows = [block(*row) for row in _EFFICIENTNET_B0]
         return efficientnet.EfficientNet(rows, dropout=0.2, num_classes=columns)
     raise _one_width(name)
+
+
+def _timm(student: Student, columns: int, channels: int) -> nn.Module:
+    """Make a network of timm; with ImageNet's weights if they are asked for by that word."""
+    _refuse_width(student)
+    wants_weights = student.weights == "imagenet"
+    try:
+        made: nn.Module = importlib.import_module("timm").create_model(
+            student.name, pretrained=wants_weights, num_classes=columns, in_chans=channels
+        )
+    except Exception as error:  # timm and its hub raise many unrelated classes
+        reason = next(iter(str(error).splitlines()), "")
+        raise OptionError(
+            f"timm cannot make {student.name} ({type(error).__name__}: {reason}).",
+            where="--weights imagenet" if wants_weights else "--student",
+            hint="Fetch the weights where there is a network and give --weights FILE, or begin "
+            "with --weights none."
+            if wants_weights
+            else "",
+        ) from error
+    return made
 
 
 def _even(channels: float) -> int:

@@ -96,8 +96,16 @@ class Teacher:
             try:
                 with np.load(path, allow_pickle=False) as part:
                     digests, values = part["digests"], part["values"]
-                    found |= dict(zip(digests.tolist(), values, strict=True))
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                    names = [digest.decode() for digest in digests.tolist()]
+                    found |= dict(zip(names, values, strict=True))
+            except (
+                OSError,
+                ValueError,
+                KeyError,
+                EOFError,
+                AttributeError,
+                zipfile.BadZipFile,
+            ) as error:
                 raise DataError(
                     f"holds no answers of the teacher ({type(error).__name__}).",
                     where=str(path),
@@ -107,6 +115,6 @@ class Teacher:
 
     def _keep(self, digests: list[str], values: NDArray[Any]) -> None:
         buffer = io.BytesIO()
-        np.savez(buffer, digests=np.array(digests), values=values)
+        np.savez(buffer, digests=np.array(digests, dtype="S"), values=values)
         name = sha256("\n".join(digests).encode())[:32]
         write_atomic(self._folder / f"{name}.npz", buffer.getvalue())

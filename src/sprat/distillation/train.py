@@ -219,7 +219,7 @@ class _Training:
                     hint="Take a lower --rate.",
                 )
             progress("training", self._steps * (number - 1) + step, total)
-            if self._is_over(minutes, stop):
+            if step < self._steps and self._is_over(minutes, stop):
                 return False
         means = (sums / self._steps).tolist()
         self._close(learner, (means, start), progress, told)
