@@ -159,7 +159,7 @@ def test_weights_from_a_file_but_for_the_last_layer(tmp_path: Path) -> None:
     body, notes = build(Student(width=0.25, weights=str(tmp_path / "w.pt")), 2, 3, (32, 32))
     assert "tensors begin with the weights of" in notes[0]
     assert torch.equal(body.features[0][0].weight, first.features[0][0].weight)
-    assert body.classifier[3].weight.shape == (2, 1024)
+    assert body.classifier[3].weight.shape == (2, 256)
 
 
 def test_weights_that_do_not_fit_or_cannot_be_read(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ class Teacher:
         found: dict[str, NDArray[Any]] = {}
         for path in sorted(self._folder.glob("*.npz")):
             try:
-                with np.load(path, allow_pickle=False) as part:
+                with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as part:
                     digests, values = part["digests"], part["values"]
                     names = [digest.decode() for digest in digests.tolist()]
                     found |= dict(zip(names, values, strict=True))
