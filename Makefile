@@ -30,7 +30,7 @@ setup: $(STAMP) chromium web
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) $(RECENT) || \
 	  { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Setting up $(VENV) with $$($(PYTHON) --version) (once, a minute or two)"
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version) (once, a few minutes and 7 GB: torch)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --editable '.[dev]' --constraint constraints.txt
 	@touch $@
