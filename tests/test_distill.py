@@ -321,28 +321,24 @@ def sprat(*words: object, without: tuple[str, ...] = ()) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_on_doodles_with_another_size_and_then_the_usual_flow(tmp_path: Path) -> None:
+def test_on_doodles_at_another_size(tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ("--student", "shufflenet_v2_x0_5", "--student-size", "32x32", "--epochs", 2)
-    common = ("--data", DATA, "--limit", 60, "--max-drop", 100)
-    done = sprat("distill", MODEL, "--out", out, *common, *words, "--batch", 16)
-    assert done.returncode == 0, done.stderr
+    common = ("--data", DATA, "--limit", 40)
+    done = sprat("distill", MODEL, "--out", out, *common, *words, "--batch", 16, "--max-drop", 0)
+    assert done.returncode == 1, done.stderr
     assert "epoch 2: loss" in done.stderr
     assert "s left" in done.stderr
     assert "shufflenet_v2_x0_5" in done.stdout
     assert "Trained 2 of 2 epochs" in done.stdout
+    assert "WARNING: the drop exceeds 0 points" in done.stdout
     assert read_options(out / "model.onnx", None) == read_options(MODEL, None).model_copy(
         update={"interpolation": "bilinear", "pad": 0, "name": "output"}
     )
     assert load(out / "model.onnx").graph.input == load(MODEL).graph.input
-    for more in (("compare", MODEL, out / "model.onnx"), ("verify", out, "--reference", MODEL)):
-        judged = sprat(*more, "--data", DATA, "--limit", 20, "--json")
-        assert judged.returncode in (0, 1), judged.stderr
-        assert json.loads(judged.stdout)
-    assert sprat("bundle", out, "--out", tmp_path / "site", "--page").returncode == 0
-    missed = sprat("distill", MODEL, "--out", out, *common, *words, "--batch", 16, "--max-drop", 0)
-    assert missed.returncode == 1
-    assert "WARNING: the drop exceeds 0 points" in missed.stdout
+    judged = sprat("compare", MODEL, out / "model.onnx", *common, "--json")
+    found = load_run(out / "run.json").choice.validation
+    assert json.loads(judged.stdout)["evaluation"]["drop"] == pytest.approx(found.drop)
 
 
 def test_without_torch_it_says_what_to_install_and_all_else_works(tmp_path: Path) -> None:
@@ -353,7 +349,6 @@ def test_without_torch_it_says_what_to_install_and_all_else_works(tmp_path: Path
     assert "pip install 'sprat[distill]'" in done.stderr
     assert "Traceback" not in done.stderr
     for words in (
-        ("--help",),
         ("distill", "--help"),
         ("inspect", MODEL),
         ("compare", MODEL, MODEL, "--data", DATA, "--limit", 8),
