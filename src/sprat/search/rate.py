@@ -46,10 +46,10 @@ _AIM = 1 - _LEFT / 2
 _INSIDE = (0.3, 0.7)
 #: A preview need not be so near its limit.
 _NARROW_PREVIEW = 1.2
-#: Standard errors between a point's expected drop and the budget: nine in ten are within it
+#: Standard errors between a point's expected drop and the budget: five in six are within it
 #: (one-sided). The walk ends at the budget, so its choice is luckier than one of a few fixed
 #: candidates, and luck does not carry over.
-_CAUTION = 1.2816
+_CAUTION = 1.0
 _STRIDE = 2.0
 #: Halving the price adds fewer bytes than this factor where the steps are as fine as int8 allows:
 #: lower prices then buy nothing.
@@ -306,7 +306,7 @@ def _judged(curve: Curve, trial: Trial, max_drop: float) -> Trial:
         update = {"outcome": "within budget"}
     else:
         expected, error = _expected(curve, evaluation), standard_error(evaluation)
-        note = f"expected drop {expected:.2f}, standard error {error:.2f} (times {_CAUTION:.2f})"
+        note = f"expected drop {expected:.2f} plus standard error {error:.2f}"
         update = {"outcome": "over budget", "note": note}
     return Trial(trial.record.model_copy(update=update), trial.model)
 
