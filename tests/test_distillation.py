@@ -87,6 +87,10 @@ def retyped(
     return whole
 
 
+def pictures(count: int, *, seed: int = 0) -> Any:
+    return models.images(count, seed=seed)
+
+
 def as_set(arrays: dict[str, Any]) -> TensorSet:
     samples = [Sample(str(i), digest) for i, digest in enumerate(row_digests(arrays))]
     return TensorSet(arrays, samples, ())
@@ -196,7 +200,7 @@ def test_imagenet_without_a_network_says_how_to_go_on(
 
 def test_imagenets_normalization_comes_with_its_weights() -> None:
     teacher = models.one_logit_cnn()
-    feeds = {"input": models.images(2)}
+    feeds = {"input": pictures(2)}
     how = Preprocess("input", (16, 16), "stretch", None, "rgb", "nchw", 1 / 255, (0,) * 3, (1,) * 3)
     c = contract(teacher, feeds)
     pixels = torch.rand(2, 3, 16, 16)
@@ -255,7 +259,7 @@ def test_photos_are_cut_within() -> None:
 
 
 def test_views_are_kept_or_made_anew(tmp_path: Path) -> None:
-    images = models.images(5)
+    images = pictures(5)
     c = contract(models.one_logit_cnn(), {"input": images})
     intake = Intake(c, (8, 8))
     kept = Views(as_set({"input": images}), c, intake)
@@ -272,9 +276,9 @@ def test_views_are_kept_or_made_anew(tmp_path: Path) -> None:
 
 def test_the_teacher_answers_each_sample_once(tmp_path: Path) -> None:
     teacher = models.one_logit_cnn()
-    images = models.images(300)
+    images = pictures(300)
     c = contract(teacher, {"input": images[:2]})
-    wanted = predict_all(teacher, as_set({"input": images}), 8)["output"][:, 0]
+    wanted: Any = predict_all(teacher, as_set({"input": images}), 8)["output"][:, 0]
     heard: list[float] = []
     answers = Teacher(c, None, tmp_path).answers(
         as_set({"input": images[:200]}), lambda _s, done, _t: heard.append(done)
@@ -292,18 +296,18 @@ def test_the_teacher_answers_each_sample_once(tmp_path: Path) -> None:
 
 
 def test_damaged_answers_are_one_clear_error(tmp_path: Path) -> None:
-    c = contract(models.one_logit_cnn(), {"input": models.images(2)})
+    c = contract(models.one_logit_cnn(), {"input": pictures(2)})
     for content in (b"", b"PK\x03\x04", b"<!doctype html>"):
         (tmp_path / "x.npz").write_bytes(content)
         with pytest.raises(DataError, match=r"x\.npz: holds no answers of the teacher .*Delete"):
-            Teacher(c, None, tmp_path).answers(as_set({"input": models.images(2)}))
+            Teacher(c, None, tmp_path).answers(as_set({"input": pictures(2)}))
 
 
 def test_a_fixed_batch_is_filled_up(tmp_path: Path) -> None:
     teacher = models.one_logit_cnn()
     for value in (*teacher.graph.input, *teacher.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 4
-    images = models.images(6)
+    images = pictures(6)
     c = contract(teacher, {"input": images[:4]})
     answers = Teacher(c, 4, tmp_path)
     kept = answers.answers(as_set({"input": images}))
@@ -313,11 +317,11 @@ def test_a_fixed_batch_is_filled_up(tmp_path: Path) -> None:
 
 def test_probabilities_become_scores_again() -> None:
     teacher = retyped([helper.make_node("Softmax", ["output"], ["answer"], axis=-1)])
-    feeds = {"picture": models.images(5)}
+    feeds = {"picture": pictures(5)}
     c = contract(teacher, feeds)
     assert c.probability
     assert c.kind == "classes"
-    p = run(open_session(teacher), feeds)["answer"]
+    p: Any = run(open_session(teacher), feeds)["answer"]
     scores = Terms(c).of_teacher(p)
     np.testing.assert_allclose(scores.softmax(-1).numpy(), p, atol=1e-6)
     assert torch.equal(Terms(c).columns_of([3, None, 0]), torch.tensor([3, UNLABELLED, 0]))
@@ -326,7 +330,7 @@ def test_probabilities_become_scores_again() -> None:
 
 
 def test_labels_follow_the_teachers_order() -> None:
-    teacher, feeds = models.cnn_with_batch_norm(), {"input": models.images(2)}
+    teacher, feeds = models.cnn_with_batch_norm(), {"input": pictures(2)}
     outputs = run(open_session(teacher), feeds)
     reading = Reading("output", "classes", order=(2, 0, 1, 3))
     terms = Terms(contract_of(teacher, reading, feeds, outputs, "nchw"))
@@ -334,7 +338,7 @@ def test_labels_follow_the_teachers_order() -> None:
 
 
 def test_teachers_that_cannot_be_followed() -> None:
-    images = models.images(2)
+    images = pictures(2)
     two = models.one_logit_cnn()
     two.graph.output.append(helper.make_tensor_value_info("pool", TensorProto.FLOAT, None))
     with pytest.raises(UnsupportedModelError, match=r"2 outputs \(output, pool\)"):
@@ -378,13 +382,13 @@ def exported(
 
 @pytest.mark.parametrize("opset", [13, 17, 20, 21])
 def test_the_export_is_of_the_opset_that_was_asked_for(opset: int) -> None:
-    teacher, feeds = models.one_logit_cnn(), {"input": models.images(5)}
+    teacher, feeds = models.one_logit_cnn(), {"input": pictures(5)}
     model, _ = exported(teacher, feeds, opset=opset)
     assert [(o.domain, o.version) for o in model.opset_import if o.domain == ""] == [("", opset)]
     assert not [n for n in model.graph.node if n.op_type == "BatchNormalization"]
     assert model.graph.input == teacher.graph.input
     assert model.graph.output == teacher.graph.output
-    run(open_session(model), {"input": models.images(9)})  # the batch is still dynamic
+    run(open_session(model), {"input": pictures(9)})  # the batch is still dynamic
     again, _ = exported(teacher, feeds, opset=opset)
     assert model.SerializeToString(deterministic=True) == again.SerializeToString(
         deterministic=True
@@ -401,7 +405,7 @@ def test_opsets_that_cannot_be_written() -> None:
 def test_another_answer_than_torchs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sprat.distillation.export.TOLERANCE", -1.0)
     with pytest.raises(ExportError, match="differ from torch's"):
-        exported(models.one_logit_cnn(), {"input": models.images(2)})
+        exported(models.one_logit_cnn(), {"input": pictures(2)})
 
 
 def test_another_opset_than_asked_for_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,7 +414,7 @@ def test_another_opset_than_asked_for_is_an_error(monkeypatch: pytest.MonkeyPatc
         torch.onnx, "export", lambda *a, **k: given(*a, **k | {"opset_version": 16})
     )
     with pytest.raises(ExportError, match="wrote opset 16 where 17 was asked for"):
-        exported(models.one_logit_cnn(), {"input": models.images(2)})
+        exported(models.one_logit_cnn(), {"input": pictures(2)})
 
 
 @pytest.mark.parametrize(
@@ -423,7 +427,7 @@ def test_another_opset_than_asked_for_is_an_error(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_another_size_is_made_in_the_graph(size: tuple[int, int], operators: set[str]) -> None:
-    teacher, feeds = models.one_logit_cnn(), {"input": models.images(3)}
+    teacher, feeds = models.one_logit_cnn(), {"input": pictures(3)}
     model, c = exported(teacher, feeds, size=size)
     assert model.graph.input == teacher.graph.input
     kinds = {n.op_type for n in all_nodes(model.graph)}
@@ -449,7 +453,7 @@ def test_every_kind_of_output_is_kept(tail: list[Any], out: Any) -> None:
         value = helper.make_tensor("shape", TensorProto.INT64, [3], [-1, 2, 2])
         nodes.insert(0, helper.make_node("Constant", [], ["shape"], value=value))
     teacher = retyped(nodes, out=out)
-    feeds = {"picture": models.images(3)}
+    feeds = {"picture": pictures(3)}
     model, c = exported(teacher, feeds)
     got = run(open_session(model), feeds)["answer"]
     assert got.dtype == np.dtype(c.out_dtype)
@@ -485,13 +489,13 @@ def test_a_fixed_batch_stays_fixed() -> None:
     teacher = models.one_logit_cnn()
     for value in (*teacher.graph.input, *teacher.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
-    model, _ = exported(teacher, {"input": models.images(1)})
+    model, _ = exported(teacher, {"input": pictures(1)})
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "shufflenet_v2_x0_5", "mnasnet0_5"])
 def test_students_of_torchvision_are_exported(name: str) -> None:
     body, _ = build(Student(name, 0.5), 1, 3, (32, 32))
-    feeds = {"input": models.images(2)}
+    feeds = {"input": pictures(2)}
     model, _ = exported(models.one_logit_cnn(), feeds, size=(32, 32), body=body)
     assert not [n for n in model.graph.node if n.op_type == "BatchNormalization"]

@@ -64,7 +64,7 @@ def test_a_softmax_over_one_column_teaches_nothing(s: list[float], temperature: 
 def test_classes_have_the_gradient_of_the_cross_entropy_at_that_temperature(
     rows: list[tuple[float, ...]], temperature: float
 ) -> None:
-    both = tensor([list(row) for row in rows])
+    both = torch.tensor([list(row) for row in rows], dtype=torch.float64)
     student, teacher = both[:, :3].clone().requires_grad_(), both[:, 3:]
     wanted = functional.cross_entropy(
         student / temperature, torch.softmax(teacher / temperature, 1), reduction="sum"
@@ -75,8 +75,8 @@ def test_classes_have_the_gradient_of_the_cross_entropy_at_that_temperature(
 
 def test_two_classes_and_one_logit_agree() -> None:
     z, t = tensor([-3.0, 0.5, 4.0]), tensor([2.0, 0.5, -1.0])
-    columns = [torch.stack([-x / 2, x / 2], 1) for x in (z, t)]
-    torch.testing.assert_close(soft_classes(*columns, 3.0), soft_logit(z, t, 3.0))
+    mine, theirs = (torch.stack([-x / 2, x / 2], 1) for x in (z, t))
+    torch.testing.assert_close(soft_classes(mine, theirs, 3.0), soft_logit(z, t, 3.0))
 
 
 def test_gradients_keep_their_size_when_the_temperature_grows() -> None:
