@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,8 @@ def test_imagenet_without_a_network_says_how_to_go_on(
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        # urllib keeps the first opener that it makes, and with it that opener's proxies.
+        monkeypatch.setattr(urllib.request, "_opener", None)
         with pytest.raises(OptionError, match=r"pth cannot be downloaded .*--weights none"):
             build(Student(weights="imagenet"), 2, 3, (32, 32))
     with pytest.raises(OptionError, match="for mobilenet_v3_small at width"):

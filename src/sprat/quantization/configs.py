@@ -24,7 +24,7 @@ class Dynamic:
 
 @dataclass(frozen=True)
 class Static:
-    """Weights and activations as 8-bit integers in QDQ form: U8 activations, S8 weights.
+    """Weights and activations as integers in QDQ form: U8 activations, S8 weights of 7 bits.
 
     Attributes:
         calibration: How activation ranges are found from real samples.
