@@ -121,8 +121,8 @@ def test_axe_finds_nothing(width: int, scheme: Any, chromium: Browser, site: Pat
     with tryout(MODEL, MODEL, DATA) as address:
         page = chromium.new_page(color_scheme=scheme, viewport=shape)
         page.goto(address)
+        expect(page.locator(".card .said")).to_have_count(2)  # the page listens
         draw(page)
-        expect(page.locator(".card .said")).to_have_count(2)
         expect(page.locator(".card .said").first).to_have_text(FISH)
         assert violations(page) == []
         page.close()

@@ -35,6 +35,7 @@ def page(address: str) -> Iterator[Page]:
         asked: list[str] = []
         opened.on("request", lambda r: asked.append(r.url))
         opened.goto(address)
+        expect(opened.locator(".card")).to_have_count(2)  # the page listens
         yield opened
     assert wrong == []
     assert [url for url in asked if not url.startswith((address, "blob:", "data:"))] == []
@@ -75,7 +76,6 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
 
 
 def test_an_image_that_is_none_is_said_to_be(page: Page) -> None:
-    expect(page.locator(".card")).to_have_count(2)  # the page listens
     wrong = FilePayload(name="x.png", mimeType="image/png", buffer=b"no image")
     page.locator("#file").set_input_files(wrong)
     expect(page.locator("#label")).to_contain_text("could not be decoded")
