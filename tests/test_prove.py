@@ -181,7 +181,7 @@ def test_a_line_that_cannot_be_trusted_costs_the_visits_alone(
 def test_a_bundle_is_visited_twice_with_one_cache(tmp_path: Path) -> None:
     site, preview = tmp_path / "site", tmp_path / "preview.onnx"
     sprat.save(sprat.quantize(sprat.load(MODEL), Weights(), []), preview)
-    bundle(MODEL, site, preview=preview, data=DATA, shape=Shape(page=True))
+    bundle(MODEL, site, preview=preview, data=DATA, shape=Shape(page=True), runtime="ort")
     plan = Plan(samples=2, networks=(10,), threads=(), site=site)
     first, second = prove(MODEL, data=DATA, plan=plan).deliveries
     assert (first.visit, second.visit) == ("first", "second")
