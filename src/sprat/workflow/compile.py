@@ -15,6 +15,7 @@ from sprat.browser.types import LeanTry
 from sprat.data.options import DataOptions, read_options
 from sprat.data.sources import open_data
 from sprat.errors import (
+    BrowserError,
     BrowserMissingError,
     DataNotFoundError,
     LeanMismatchError,
@@ -206,7 +207,7 @@ def tried(
         found = checked(path, model, trial, progress)
     except (LeanUnsupportedError, LeanMismatchError) as error:
         return LeanTry(refused=str(error))
-    except (BrowserMissingError, OutputError):
+    except (BrowserMissingError, BrowserError, OutputError):
         return None
     parts = (plan_text(found.made.plan).encode(), found.made.weights)
     wire = runtime_brotli() + sum(brotli_bytes(part) for part in parts)

@@ -21,6 +21,7 @@ from sprat.browser.visit import calibrated, line
 from sprat.delivery.bundle import Contents
 from sprat.delivery.manifest import Manifest
 from sprat.errors import (
+    BrowserError,
     BrowserMissingError,
     LeanMismatchError,
     LeanUnsupportedError,
@@ -72,7 +73,7 @@ def with_runtime(
         return make(general)
     try:
         lean, seconds = _compiled(path, contents, progress)
-    except (LeanUnsupportedError, LeanMismatchError, BrowserMissingError) as error:
+    except (LeanUnsupportedError, LeanMismatchError, BrowserMissingError, BrowserError) as error:
         if wanted == "lean":
             raise
         tell(f"ONNX Runtime Web: the lean runtime does not do it ({error})")
