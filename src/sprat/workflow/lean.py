@@ -53,7 +53,7 @@ def with_runtime(
 
     ``auto`` takes the one that answers a first visitor earlier at 10 Mbps. Where the lean runtime's
     first answer, from its bytes in memory, takes less time than ONNX Runtime Web takes to arrive
-    (1.9 s), that is certain without a visit. Else both pages are visited in Chromium.
+    (1.8 s), that is certain without a visit. Else both pages are visited in Chromium.
 
     Args:
         path: The model's file, for errors.

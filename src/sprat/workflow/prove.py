@@ -81,8 +81,7 @@ def prove(
     proof = asyncio.run(measure(ground, wanted, runtime, progress))
     if proof.loading.loads and wanted.browser == "chromium":
         feeds = tuple(make() for make in ground.feeds[:_LEAN_SAMPLES])
-        trial = Trial(feeds, place="chromium")
-        proof = replace(proof, lean=tried(path, model, trial, progress))
+        proof = replace(proof, lean=tried(path, model, Trial(feeds), progress))
     if record and data is not None and (path.parent / "run.json").is_file():
         _record(path, proof, ground, usual=wanted.usual())
     return proof
