@@ -13,12 +13,14 @@ from typing import Literal
 import onnx
 from PIL import Image
 
+from sprat.browser.delivered import first_answer
 from sprat.browser.host import Host, serving, with_site
 from sprat.browser.launch import launched
 from sprat.browser.lean import runtime_brotli
-from sprat.browser.types import Delivery
+from sprat.browser.static import serving_folder
 from sprat.browser.visit import calibrated, line
 from sprat.delivery.bundle import Contents
+from sprat.delivery.hosts import page_headers
 from sprat.delivery.manifest import Manifest
 from sprat.errors import (
     BrowserError,
@@ -32,7 +34,6 @@ from sprat.lean.pack import packed
 from sprat.model.wire import RUNTIME_BROTLI_BYTES, download_seconds
 from sprat.progress import Progress
 from sprat.workflow.compile import checked
-from sprat.workflow.visitor import visit_site
 
 Wanted = Literal["auto", "lean", "ort"]
 Made = tuple[dict[str, bytes], Manifest]
@@ -87,7 +88,11 @@ def with_runtime(
             f"Runtime Web would have arrived ({arrives:.1f} s more at {_MBPS:g} Mbps)"
         )
         return make(lean)
-    return _earlier(make(general), make(lean), contents, progress, tell)
+    first = make(general)
+    if "index.html" not in first[0] or contents.preprocess is None:
+        tell("ONNX Runtime Web: without a page nothing can be visited, and the model is slow")
+        return first
+    return _earlier(first, make(lean), progress, tell)
 
 
 def _compiled(path: Path, contents: Contents, progress: Progress) -> tuple[Contents, float]:
@@ -102,24 +107,21 @@ def _compiled(path: Path, contents: Contents, progress: Progress) -> tuple[Conte
     return made, found[0][1].seconds
 
 
-def _earlier(general: Made, lean: Made, contents: Contents, progress: Progress, tell: Tell) -> Made:
+def _earlier(general: Made, lean: Made, progress: Progress, tell: Tell) -> Made:
     """Return the bundle whose page answers a first visitor earlier in Chromium."""
-    if "index.html" not in general[0] or contents.preprocess is None:
-        tell("ONNX Runtime Web: without a page nothing can be visited, and the model is slow")
-        return general
     try:
         visits = asyncio.run(_visited((general, lean), progress))
     except (BrowserMissingError, ThrottleError) as error:
         tell(f"ONNX Runtime Web: no visit could be timed ({error})")
         return general
-    ort, other = (visit.seconds for visit in visits)
+    ort, other = visits
     name = "the lean runtime" if other < ort else "ONNX Runtime Web"
     tell(f"{name}: first answers at {_MBPS:g} Mbps after {other:.2f} s (lean) and {ort:.2f} s")
     return lean if other < ort else general
 
 
-async def _visited(made: Sequence[Made], progress: Progress) -> list[Delivery]:
-    """Visit the page of each bundle for the first time."""
+async def _visited(made: Sequence[Made], progress: Progress) -> list[float]:
+    """Visit the page of each bundle for the first time; seconds to the first answer."""
     picture = io.BytesIO()
     Image.new("RGB", (64, 64), "white").save(picture, "PNG")
     found = []
@@ -130,11 +132,12 @@ async def _visited(made: Sequence[Made], progress: Progress) -> list[Delivery]:
             with serving(with_site(Host())) as host:
                 network = await calibrated(browser, host, line(_MBPS))
             for i, (files, _) in enumerate(made):
+                progress("visiting with each runtime", i, len(made))
                 site = Path(name) / str(i)
                 for path, content in files.items():
                     (site / path).parent.mkdir(parents=True, exist_ok=True)
                     (site / path).write_bytes(content)
-                found.append(
-                    (await visit_site(browser, site, image, [network], progress, visits=1))[0]
-                )
+                with serving_folder(site, page_headers(True)) as address:
+                    found.append(await first_answer(browser, address, image, network))
+    progress("visiting with each runtime", len(made), len(made))
     return found

@@ -46,13 +46,7 @@ def check_site(site: Path, ground: Ground) -> None:
 
 
 async def visit_site(
-    browser: Browser,
-    site: Path,
-    image: Path,
-    networks: Sequence[Line],
-    progress: Progress,
-    *,
-    visits: int = 3,
+    browser: Browser, site: Path, image: Path, networks: Sequence[Line], progress: Progress
 ) -> tuple[Delivery, ...]:
     """Visit a bundle over each network, twice with one cache.
 
@@ -62,7 +56,6 @@ async def visit_site(
         image: What the visitor gives.
         networks: How fast; calibrated.
         progress: Told how far the work is.
-        visits: How many first visits over each network, each with its second.
 
     Returns:
         First and second visits, by network.
@@ -75,8 +68,6 @@ async def visit_site(
     with serving_folder(site, page_headers(True), sent=sent.append) as address:
         for i, network in enumerate(networks):
             progress("visiting the bundle", i, len(networks))
-            found += await deliveries(
-                browser, address, image, network, lambda: sum(sent), visits=visits
-            )
+            found += await deliveries(browser, address, image, network, lambda: sum(sent))
     progress("visiting the bundle", len(networks), len(networks))
     return tuple(found)
