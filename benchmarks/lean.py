@@ -2,7 +2,7 @@ r"""The lean runtime beside ONNX Runtime Web: in one page, by turns, one thread 
 
 Usage:
     sprat optimize MODEL --data DOODLES --out SMALL
-    python -m benchmarks.lean_networks NETWORKS         (where torch and torchvision are)
+    python benchmarks/lean_networks.py NETWORKS MODELS  (it says what they are)
     python -m benchmarks.lean MODEL --data DOODLES --small SMALL --image DOODLE.png \
         [--fast FAST] [--networks NETWORKS]
 

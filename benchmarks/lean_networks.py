@@ -1,21 +1,30 @@
-r"""Networks of torchvision's architectures for ``benchmarks.lean``, with random weights.
+r"""Networks of other makers for ``benchmarks.lean``: torchvision's architectures, and PP-OCR.
 
 Usage:
-    python benchmarks/lean_networks.py FOLDER
+    pip install --no-deps --target MODELS rapidocr-onnxruntime==1.4.4
+    python benchmarks/lean_networks.py FOLDER MODELS
 
-Needs torch and torchvision, which nothing else of this repository does. Time and steps of a
+Needs torch and torchvision. Torchvision's networks have random weights: time and steps of a
 network depend on its architecture, not on its weights; statistics of the normalizations are drawn,
 so that folding them is not trivial.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
+
+#: Names and shapes of PP-OCR's networks, by file.
+PP_OCR = {
+    "ch_ppocr_mobile_v2.0_cls_infer": "PP-OCR classifier@1x3x48x192",
+    "ch_PP-OCRv4_det_infer": "PP-OCRv4 detector@1x3x320x320",
+    "ch_PP-OCRv4_rec_infer": "PP-OCRv4 recognizer@1x3x48x320",
+}
 
 
 def randomized(model: Any) -> Any:
@@ -50,6 +59,8 @@ def main() -> None:
             input_names=["input"],
             output_names=["output"],
         )
+    for path in Path(sys.argv[2]).rglob("*.onnx"):
+        shutil.copy(path, folder / f"{PP_OCR[path.stem]}.onnx")
 
 
 if __name__ == "__main__":

@@ -83,7 +83,8 @@ def main() -> None:
             for i, version in enumerate((model, with_last_layer(model), another(model))):
                 file = Path(place) / f"{size}-{i}.onnx"
                 onnx.save(version, file)
-                made.append(wire(bundle(file, Path(place) / f"{size}-{i}", shape=Shape(size))))
+                site = Path(place) / f"{size}-{i}"
+                made.append(wire(bundle(file, site, shape=Shape(size), runtime="ort")))
             old, *new = made
             costs = [sum(n for path, n in files.items() if path not in old) for files in new]
             count = sum(1 for path in old if "assets" in path)

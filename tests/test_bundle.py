@@ -42,7 +42,7 @@ PUBLISHED = Path(__file__).resolve().parents[1] / "docs" / "manifest.schema.json
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundle") / "site"
-    bundle(MODEL, out, preview=MODEL, data=DATA, shape=Shape(page=True))
+    bundle(MODEL, out, preview=MODEL, data=DATA, shape=Shape(page=True), runtime="ort")
     return out
 
 
@@ -63,7 +63,9 @@ def manifest_of(site: Path) -> dict[str, Any]:
 
 
 def test_twice_the_same_bytes(site: Path, tmp_path: Path) -> None:
-    bundle(MODEL, tmp_path / "again", preview=MODEL, data=DATA, shape=Shape(page=True))
+    bundle(
+        MODEL, tmp_path / "again", preview=MODEL, data=DATA, shape=Shape(page=True), runtime="ort"
+    )
     assert files(tmp_path / "again") == files(site)
 
 
@@ -98,7 +100,7 @@ def test_chunks_join_to_what_was_cut(content: bytes, target: int) -> None:
 def test_each_host_gets_its_files(host: Host, tmp_path: Path) -> None:
     out = tmp_path / "site"
     headers = RULES[host].headers
-    bundle(MODEL, out, data=DATA, shape=Shape(host=host, page=True, threads=headers))
+    bundle(MODEL, out, data=DATA, shape=Shape(host=host, page=True, threads=headers), runtime="ort")
     manifest = manifest_of(out)
     assert manifest["decode"] == RULES[host].decode
     names = set(files(out))
@@ -129,7 +131,7 @@ def _is_binary(name: str) -> bool:
 
 def test_cloudflares_rules_fit_its_limits(tmp_path: Path) -> None:
     out = tmp_path / "site"
-    bundle(MODEL, out, data=DATA, shape=Shape(host="cloudflare-pages", page=True))
+    bundle(MODEL, out, data=DATA, shape=Shape(host="cloudflare-pages", page=True), runtime="ort")
     lines = (out / "_headers").read_text().splitlines()
     assert sum(not line.startswith(" ") for line in lines) <= 100
     assert max(map(len, lines)) <= 2_000
@@ -145,14 +147,14 @@ def test_a_file_that_is_too_large_for_the_host_is_an_error() -> None:
 def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(OutputError, match="no bundle"):
-        bundle(MODEL, tmp_path, data=DATA)
+        bundle(MODEL, tmp_path, data=DATA, runtime="ort")
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
 def test_somebody_elses_manifest_is_no_bundle(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"manifest_version": 3, "name": "extension"}')
     with pytest.raises(OutputError, match="no bundle"):
-        bundle(MODEL, tmp_path, data=DATA)
+        bundle(MODEL, tmp_path, data=DATA, runtime="ort")
 
 
 def test_wishes_that_a_host_cannot_grant_are_errors(tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ def test_wishes_that_a_host_cannot_grant_are_errors(tmp_path: Path) -> None:
     }
     for option, shape in wishes.items():
         with pytest.raises(OptionError, match=option):
-            bundle(MODEL, tmp_path / "site", data=DATA, shape=shape)
+            bundle(MODEL, tmp_path / "site", data=DATA, shape=shape, runtime="ort")
 
 
 def test_what_optimize_knows_goes_in_and_only_for_its_own_model(tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ def test_what_optimize_knows_goes_in_and_only_for_its_own_model(tmp_path: Path) 
     budget = Budget(max_drop=30, preview=90_000)
     optimize(MODEL, DATA, small, budget=budget, options=options, limit=40)
     assert (small / "preview.onnx").is_file()
-    found = bundle(small, tmp_path / "site", shape=Shape(page=True))
+    found = bundle(small, tmp_path / "site", shape=Shape(page=True), runtime="ort")
     assert found.reading is not None
     assert (found.reading.kind, found.reading.threshold) == ("logit", 2.5)
     assert found.classes == ("fish", "not_fish")
@@ -179,13 +181,13 @@ def test_what_optimize_knows_goes_in_and_only_for_its_own_model(tmp_path: Path) 
     assert [m.role for m in found.models] == ["full"]
     shutil.copy(MODEL, small / "other.onnx")
     with pytest.raises(OptionError, match="not known"):
-        bundle(small / "other.onnx", tmp_path / "other", shape=Shape(page=True))
+        bundle(small / "other.onnx", tmp_path / "other", shape=Shape(page=True), runtime="ort")
     optimize(MODEL, DATA, small, budget=Budget(max_drop=30), options=options, limit=40)
     assert not (small / "preview.onnx").exists()
 
 
 def test_a_preview_is_made_under_so_many_bytes(tmp_path: Path) -> None:
-    found = bundle(MODEL, tmp_path / "site", data=DATA, preview_bytes=40_000)
+    found = bundle(MODEL, tmp_path / "site", data=DATA, preview_bytes=40_000, runtime="ort")
     assert [m.role for m in found.models] == ["preview", "full"]
     preview, full = found.models
     assert 20_000 < sum(c.encoded["br"] for c in preview.chunks) <= 40_000
@@ -199,9 +201,9 @@ def test_a_preview_is_made_under_so_many_bytes(tmp_path: Path) -> None:
         ({"preview_bytes": 9, "data": DATA}, "fits 9 bytes"),
     ):
         with pytest.raises(OptionError, match=words):
-            bundle(MODEL, tmp_path / "other", **arguments)
+            bundle(MODEL, tmp_path / "other", **arguments, runtime="ort")
     with pytest.raises(OptionError, match="no longer float"):
-        bundle(small, tmp_path / "other", data=DATA, preview_bytes=40_000)
+        bundle(small, tmp_path / "other", data=DATA, preview_bytes=40_000, runtime="ort")
 
 
 # What a server does with it
@@ -237,7 +239,7 @@ def test_real_servers_negotiate_and_keep(name: str, tmp_path: Path) -> None:
     host: Host = "caddy" if name == "caddy" else "nginx"
     out, scratch = tmp_path / "site", tmp_path / "scratch"
     scratch.mkdir()
-    bundle(MODEL, out, data=DATA, shape=Shape(host=host, page=True, threads=True))
+    bundle(MODEL, out, data=DATA, shape=Shape(host=host, page=True, threads=True), runtime="ort")
     chunk = manifest_of(out)["models"][0]["chunks"][0]
     plain = (out / chunk["path"]).read_bytes()
     with SERVERS[name](out, scratch) as address:
@@ -281,7 +283,7 @@ HOSTILE = [
 
 def test_no_hostile_request_leaves_the_folder(tmp_path: Path) -> None:
     out = tmp_path / "site"
-    bundle(MODEL, out, data=DATA)
+    bundle(MODEL, out, data=DATA, runtime="ort")
     (tmp_path / "secret.txt").write_text("SECRET")
     (out / "link.txt").symlink_to(tmp_path / "secret.txt")
     (out / "linked").symlink_to(tmp_path)

@@ -243,6 +243,38 @@ def test_usual_networks_answer_as_native_does() -> None:
     assert max(gaps(models)) < CLOSE
 
 
+def windows(
+    height: int,
+    width: int,
+    channels: int,
+    out: int,
+    pads: list[int],
+    images: int = 1,
+    *,
+    biased: bool = True,
+) -> onnx.ModelProto:
+    """A convolution of 3x3 windows with many channels, which has a kernel of its own."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"][: 3 if biased else 2], ["c"], pads=pads),
+        helper.make_node("Relu", ["c"], ["y"]),
+    ]
+    weights = {"w": random(out, channels, 3, 3) / channels, "b": random(out, seed=1)}
+    top, left, bottom, right = pads
+    y = [images, out, height + top + bottom - 2, width + left + right - 2]
+    return build(nodes, weights, {"x": [images, channels, height, width]}, {"y": y})
+
+
+def test_windows_of_three_by_three_answer_as_native_does() -> None:
+    models = [
+        windows(7, 9, 16, 16, [1, 1, 1, 1]),
+        windows(8, 5, 20, 24, [0, 2, 1, 0], 2),
+        windows(3, 3, 64, 32, [0, 0, 0, 0], biased=False),
+        windows(1, 1, 16, 40, [3, 1, 2, 4]),
+        windows(41, 30, 128, 72, [1, 1, 1, 1]),  # more squares than are done at once
+    ]
+    assert max(gaps(models)) < CLOSE
+
+
 def test_what_a_convolution_takes_in_costs_no_step() -> None:
     plan = compile_model(mobile()).plan
     assert [s.op for s in plan.steps if s.op in ("conv", "dense")] == [
@@ -463,12 +495,17 @@ def test_hostile_plans_end_in_one_error_and_never_in_a_trap() -> None:
     ops = {s.op for s in compile_model(model).plan.steps}
     assert ops >= {"conv", "dense", "multiply", "unary", "binary", "fill", "reduce", "softmax"}
     assert ops >= {"normalize", "gather", "pool"}
-    wrong = [mutated(whole.plan, whole.weights, seed) for seed in range(400)]
-    cases = [Case(plan, weights, whole.feeds) for plan, weights in wrong]
+    squares = windows(6, 5, 16, 16, [1, 1, 1, 1])
+    other = case(squares, [noise(squares)])
+    cases = [
+        Case(*mutated(one.plan, one.weights, seed), one.feeds)
+        for one, seeds in ((whole, 400), (other, 100))
+        for seed in range(seeds)
+    ]
     found = answers([*cases, whole])
     assert found[-1].error == ""
     refused = [a.error for a in found if a.error]
-    assert len(refused) > 250
+    assert len(refused) > 300
     for error in refused:
         assert error.startswith(("SpratError: ", "SyntaxError: ")), error
         assert "out of bounds" not in error, error

@@ -11,10 +11,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import sprat
+from sprat.browser.find import Kind
 from sprat.browser.static import serving_folder
 from sprat.delivery.bundle import Shape
 from sprat.delivery.hosts import page_headers
-from sprat.errors import LeanUnsupportedError
+from sprat.errors import BrowserMissingError, LeanUnsupportedError
 from sprat.model.load import load, save
 from sprat.quantization.configs import Static, Weights
 from sprat.quantization.quantize import quantize
@@ -72,13 +73,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def test_preview_and_full_model_answer_as_native_does(site: Path) -> None:
+@pytest.mark.parametrize("kind", ["chromium", "firefox"])
+def test_preview_and_full_model_answer_as_native_does(kind: Kind, site: Path) -> None:
     input_ = np.sin(np.arange(64 * 64)).astype(np.float32).reshape(1, 1, 64, 64)
     wanted = [
         float(native(model, {"input": input_})["output"].reshape(-1)[0])
         for model in (quantize(load(MODEL), Weights(), []), load(MODEL))
     ]
-    with launched() as browser, serving_folder(site, page_headers(True)) as address:
+    with launched(kind) as browser, serving_folder(site, page_headers(True)) as address:
         page: Page = browser.new_page()
         page.goto(f"{address}/index.html")
         found: dict[str, Any] = page.evaluate(ASK)
@@ -121,7 +123,11 @@ def test_what_the_lean_runtime_cannot_do_takes_the_other(tmp_path: Path) -> None
     save(quantize(cnn(), Static("minmax"), samples), model)
     with pytest.raises(LeanUnsupportedError, match="QuantizeLinear"):
         bundle(model, tmp_path / "lean", runtime="lean")
-    assert bundle(model, tmp_path / "auto", runtime="auto").runtime.kind == "ort"
+    told: list[str] = []
+    assert bundle(model, tmp_path / "auto", tell=told.append).runtime.kind == "ort"
+    assert len(told) == 1
+    assert told[0].startswith("ONNX Runtime Web: ")
+    assert "QuantizeLinear" in told[0]
 
 
 def test_an_integer_model_takes_over_in_onnx_runtime_web(tmp_path: Path) -> None:
@@ -144,6 +150,46 @@ def test_an_integer_model_takes_over_in_onnx_runtime_web(tmp_path: Path) -> None
     assert abs(found["logits"][1] - wanted[1]) < 1  # integers round otherwise in the browser
 
 
-def test_auto_takes_the_small_runtime_where_nothing_can_be_measured(tmp_path: Path) -> None:
-    made = sprat.bundle(MODEL, tmp_path / "site", data=DATA, runtime="auto")
-    assert made.runtime.kind == "lean"  # without a page there is no visit to time
+@pytest.fixture(scope="module")
+def integers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A quarter of the bytes, which takes a quarter of the time to compress."""
+    model = tmp_path_factory.mktemp("integers") / "model.onnx"
+    save(quantize(load(MODEL), Weights(), []), model)
+    return model
+
+
+def test_a_bundle_brings_the_runtime_that_answers_first(integers: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    made = sprat.bundle(integers, tmp_path / "site", data=DATA, tell=told.append)
+    assert made.runtime.kind == "lean"
+    assert len(told) == 1
+    assert told[0].startswith("the lean runtime: it answers ")
+
+
+def test_what_is_not_certain_is_visited(
+    integers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sprat.workflow.lean.RUNTIME_BROTLI_BYTES", 0)  # as if it were there
+    told: list[str] = []
+    shape = Shape(page=True)
+    made = bundle(integers, tmp_path / "page", data=DATA, shape=shape, tell=told.append)
+    assert made.runtime.kind == "lean"
+    assert told[0].startswith("the lean runtime: first answers at 10 Mbps after ")
+    blind = bundle(integers, tmp_path / "none", data=DATA, tell=told.append)
+    assert blind.runtime.kind == "ort"
+    assert "without a page nothing can be visited" in told[1]
+
+
+def test_without_node_and_browser_there_is_the_other_runtime(
+    integers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise BrowserMissingError("there is no browser.")
+
+    monkeypatch.setattr("sprat.workflow.compile.answers", missing)
+    told: list[str] = []
+    made = bundle(integers, tmp_path / "auto", data=DATA, tell=told.append)
+    assert made.runtime.kind == "ort"
+    assert "there is no browser." in told[0]
+    with pytest.raises(BrowserMissingError):
+        bundle(integers, tmp_path / "lean", data=DATA, runtime="lean")

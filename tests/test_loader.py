@@ -85,7 +85,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 def built(model: Path, preview: Path, out: Path) -> dict[str, bytes]:
     shape = Shape(chunk=256 << 10, page=True)
-    bundle(model, out, preview=preview, data=DATA, shape=shape)
+    bundle(model, out, preview=preview, data=DATA, shape=shape, runtime="ort")
     return {**from_folder(out), "/index.html": PAGE, "/test.js": SCRIPT}
 
 
@@ -262,10 +262,10 @@ def test_an_update_costs_only_the_chunks_that_changed(
 ) -> None:
     sprat.save(retrained(), tmp_path / "new.onnx")
     out = tmp_path / "site"
-    bundle(tmp_path / "new.onnx", out, data=DATA, shape=Shape(chunk=256 << 10))
+    bundle(tmp_path / "new.onnx", out, data=DATA, shape=Shape(chunk=256 << 10), runtime="ort")
     old_out = tmp_path / "old"
     sprat.save(sprat.load(MODEL), tmp_path / "old.onnx")
-    bundle(tmp_path / "old.onnx", old_out, data=DATA, shape=Shape(chunk=256 << 10))
+    bundle(tmp_path / "old.onnx", old_out, data=DATA, shape=Shape(chunk=256 << 10), runtime="ort")
     old, new = from_folder(old_out), from_folder(out)
     shell = {"/index.html": PAGE, "/test.js": SCRIPT}
     with misbehaving({**old, **shell}) as server:
@@ -405,7 +405,7 @@ def test_packed_files_of_hosts_without_encodings_load(
     context: BrowserContext, right: dict[str, Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "site"
-    bundle(MODEL, out, data=DATA, shape=Shape(host="netlify"))
+    bundle(MODEL, out, data=DATA, shape=Shape(host="netlify"), runtime="ort")
     shell = {"/index.html": PAGE, "/test.js": SCRIPT}
     with misbehaving({**from_folder(out), **shell}) as server:
         found = attempt(opened(context, server))
@@ -417,7 +417,7 @@ def test_a_version_whose_files_are_lost_makes_way_for_the_next(
     context: BrowserContext, files: dict[str, bytes], tmp_path: Path
 ) -> None:
     new_out = tmp_path / "site"
-    bundle(MODEL, new_out, data=DATA, shape=Shape(chunk=1 << 20))
+    bundle(MODEL, new_out, data=DATA, shape=Shape(chunk=1 << 20), runtime="ort")
     shell = {"/index.html": PAGE, "/test.js": SCRIPT}
     with misbehaving(dict(files)) as server:
         page = opened(context, server)
@@ -494,7 +494,7 @@ def test_closing_ends_what_still_loads(context: BrowserContext, server: Misbehav
 
 
 def test_the_loader_and_its_worker_stay_small(tmp_path: Path) -> None:
-    bundle(MODEL, tmp_path / "site", data=DATA)
+    bundle(MODEL, tmp_path / "site", data=DATA, runtime="ort")
     files = from_folder(tmp_path / "site")
     parts = {p: brotli_bytes(c) for p, c in files.items() if p.endswith(".js")}
     print(f"loader, engine and worker: {sum(parts.values()):,} bytes br-11")

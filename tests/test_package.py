@@ -64,7 +64,9 @@ def test_it_is_packed_typed_built_and_answers(tmp_path: Path) -> None:
             *("--module", module, "--moduleResolution", resolution, "main.ts"),
             cwd=project,
         )
-    bundle(EXAMPLE / "doodles.onnx", project / "public" / "fish", data=EXAMPLE / "data")
+    bundle(
+        EXAMPLE / "doodles.onnx", project / "public" / "fish", data=EXAMPLE / "data", runtime="ort"
+    )
     run("node", TOOLS / "vite" / "bin" / "vite.js", "build", "--base", "./", cwd=project)
     with serving_folder(project / "dist", page_headers(True)) as address, launched() as browser:
         page = browser.new_page()

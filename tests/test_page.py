@@ -34,7 +34,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     preview = folder / "preview.onnx"
     sprat.save(sprat.quantize(sprat.load(MODEL), Weights(), []), preview)
-    bundle(MODEL, folder / "site", preview=preview, data=DATA, shape=Shape(page=True))
+    bundle(
+        MODEL, folder / "site", preview=preview, data=DATA, shape=Shape(page=True), runtime="ort"
+    )
     return folder / "site"
 
 

@@ -86,6 +86,8 @@ def test_the_browser_answers_as_native_does(name: str, tmp_path: Path) -> None:
     assert (proof.seen.exact, proof.seen.flips) == (1.0, 0)
     assert proof.heap is not None
     assert proof.heap >= proof.loading.heap > 1 << 20
+    assert proof.lean is not None
+    assert ("QuantizeLinear" in proof.lean.refused) == (name in ("static U8S8", "dynamic"))
     assert [o for o in proof.operators if o.error] == []
     assert sum(o.nodes for o in proof.operators) == len(small.graph.node)
 
@@ -181,7 +183,7 @@ def test_a_line_that_cannot_be_trusted_costs_the_visits_alone(
 def test_a_bundle_is_visited_twice_with_one_cache(tmp_path: Path) -> None:
     site, preview = tmp_path / "site", tmp_path / "preview.onnx"
     sprat.save(sprat.quantize(sprat.load(MODEL), Weights(), []), preview)
-    bundle(MODEL, site, preview=preview, data=DATA, shape=Shape(page=True))
+    bundle(MODEL, site, preview=preview, data=DATA, shape=Shape(page=True), runtime="ort")
     plan = Plan(samples=2, networks=(10,), threads=(), site=site)
     first, second = prove(MODEL, data=DATA, plan=plan).deliveries
     assert (first.visit, second.visit) == ("first", "second")
@@ -212,10 +214,16 @@ def test_the_record_and_the_report_take_the_proof_in(tmp_path: Path) -> None:
     assert record["log"][-1]["operation"].startswith("prove model.onnx in Chromium")
     page = (out / "report.html").read_text()
     assert proof.runtime in page
+    assert proof.lean is not None
+    assert (proof.lean.refused, proof.lean.samples) == ("", 16)
+    assert "In the lean runtime" in page
     assert "Samples that the browser answers differently" not in page
     # A poorer look leaves the record as it is.
     before = (out / "run.json").read_bytes()
-    verify(out, MODEL, DATA, max_drop=50, max_browser_drop=50, limit=8)
+    verdict = verify(out, MODEL, DATA, max_drop=50, max_browser_drop=50, limit=8)
+    said = {check.name: check.figure for check in verdict.checks}
+    assert "with ONNX Runtime Web" in said["download"]
+    assert "answers as native does" in said["lean runtime"]
     prove(out, plan=QUICK)
     assert (out / "run.json").read_bytes() == before
     # Another runtime's proof is for the log.

@@ -55,10 +55,10 @@ export function helper(): Uint8Array {
   try {
     const out = join(made, "helper.wasm");
     const flags =
-      "--target=wasm32-freestanding -Os -std=c17 -nostdlib -msimd128 -mnontrapping-fptoint " +
+      "--target=wasm32-freestanding -O2 -std=c17 -nostdlib -msimd128 -mnontrapping-fptoint " +
       "-mbulk-memory -Wall -Wextra -Werror -Wno-pass-failed -Wl,--no-entry -Wl,--import-memory " +
       "-Wl,--strip-all";
-    const args = ["-m", "ziglang", "cc", ...flags.split(" "), "-o", out, "helper.c"];
+    const args = ["-m", "ziglang", "cc", ...flags.split(" "), "-o", out, "helper.c", "winograd.c"];
     execFileSync("python", args, { cwd: here("."), stdio: ["ignore", "inherit", "inherit"] });
     return alone(readFileSync(out));
   } finally {

@@ -7,26 +7,12 @@
  * checks every step of a plan against the memory once, when it loads the plan.
  */
 
-typedef float f4 __attribute__((vector_size(16), aligned(4)));
-typedef signed char i8;
-typedef unsigned char u8;
-
-#define EXPORT(name) __attribute__((export_name(#name), noinline)) void name
-#define INLINE static inline __attribute__((always_inline))
-#define F4(v) ((f4){v, v, v, v})
-/* Before a loop that reads and writes the same place or two places apart, never places that
-   overlap in another way: it may become vectors without a check. */
-#define APART _Pragma("clang loop vectorize(assume_safety) interleave(disable)")
+#include "helper.h"
 
 __attribute__((import_module("env"), import_name("pow"))) double js_pow(double, double);
 __attribute__((import_module("env"), import_name("log"))) double js_log(double);
 __attribute__((import_module("env"), import_name("sin"))) double js_sin(double);
 __attribute__((import_module("env"), import_name("cos"))) double js_cos(double);
-
-INLINE float clamp(float x, float low, float high) {
-  x = x < low ? low : x; /* a NaN compares false and stays */
-  return x > high ? high : x;
-}
 
 /* 2^n·e^r with x = n·ln 2 + r, ln 2 in two parts (Cody and Waite 1980); within 2 units in the last
    place between the limits of float. */
@@ -257,32 +243,13 @@ EXPORT(pool)(int kind, float *y, const float *x, const int *p) {
       }
 }
 
-/* Four rows and eight columns of y = a·b at once, in registers. */
-INLINE void tile(float *y, const float *a, const float *b, int n, int k) {
-  f4 s[4][2] = {{F4(0), F4(0)}, {F4(0), F4(0)}, {F4(0), F4(0)}, {F4(0), F4(0)}};
-  for (int i = 0; i < k; i++, b += n) {
-    f4 u = *(const f4 *)b, v = *(const f4 *)(b + 4);
-#pragma clang loop unroll(full)
-    for (int r = 0; r < 4; r++) {
-      float t = a[r * k + i];
-      s[r][0] += u * F4(t);
-      s[r][1] += v * F4(t);
-    }
-  }
-#pragma clang loop unroll(full)
-  for (int r = 0; r < 4; r++) {
-    *(f4 *)(y + r * n) = s[r][0];
-    *(f4 *)(y + r * n + 4) = s[r][1];
-  }
-}
-
 /* y[m, n] = a[m, k]·b[k, n], `batch` times, each of a, b and y going on by its own step. */
 EXPORT(multiply)(float *y, const float *a, const float *b, const int *p) {
   int m = p[1], n = p[2], k = p[3];
   for (int t = 0; t < p[0]; t++, y += p[4], a += p[5], b += p[6]) {
     int rows = m & ~3, columns = n & ~7;
     for (int i = 0; i < rows; i += 4)
-      for (int j = 0; j < columns; j += 8) tile(y + i * n + j, a + i * k, b + j, n, k);
+      for (int j = 0; j < columns; j += 8) tile(y + i * n + j, n, a + i * k, b + j, n, k);
     for (int i = 0; i < m; i++)
       for (int j = i < rows ? columns : 0; j < n; j++) {
         float sum = 0;

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,10 +70,7 @@ async def deliveries(
     """
     times: dict[str, list[tuple[float, float, int]]] = {name: [] for name in _FIRST_AND_SECOND}
     for _ in range(visits):
-        async with browser.page() as page:
-            await throttle(page, network)
-            script = _GIVE % base64.b64encode(image.read_bytes()).decode("ascii")
-            await within(page.add_init_script(script))
+        async with _visitor(browser, image, network) as page:
             for name in _FIRST_AND_SECOND:
                 before = sent()
                 seconds, full = await _visit(page, address, limit)
@@ -82,6 +80,38 @@ async def deliveries(
             break
     first, second = (_joined(name, network, times[name]) for name in _FIRST_AND_SECOND)
     return first, second
+
+
+async def first_answer(
+    browser: Browser, address: str, image: Path, network: Line, *, limit: float = 300.0
+) -> float:
+    """Visit a page that ``sprat bundle --page`` wrote once, with an empty cache.
+
+    Args:
+        browser: A Chromium.
+        address: Where the bundle is served, without the slash at the end.
+        image: What the visitor gives.
+        network: How fast.
+        limit: Seconds after which a visit has failed.
+
+    Returns:
+        Seconds from the start of the navigation to the first answer.
+
+    Raises:
+        BrowserError: There was no answer, or the browser crashed or hung.
+    """
+    async with _visitor(browser, image, network) as page:
+        return (await _visit(page, address, limit))[0]
+
+
+@asynccontextmanager
+async def _visitor(browser: Browser, image: Path, network: Line) -> AsyncIterator[Page]:
+    """Open a page with an empty cache, over a network, for someone who has an image ready."""
+    async with browser.page() as page:
+        await throttle(page, network)
+        script = _GIVE % base64.b64encode(image.read_bytes()).decode("ascii")
+        await within(page.add_init_script(script))
+        yield page
 
 
 async def _visit(page: Page, address: str, limit: float) -> tuple[float, float]:

@@ -77,11 +77,13 @@ class Answer:
         error: What it said where it refused; empty where it ran.
         outputs: The outputs of each run.
         heaps: Bytes of memory after the first run, and at the end.
+        seconds: From the bytes in memory to the first answer.
     """
 
     error: str = ""
     outputs: tuple[Outputs, ...] = ()
     heaps: tuple[int, int] = (0, 0)
+    seconds: float = 0.0
 
 
 def find_node() -> Path | None:
@@ -171,5 +173,6 @@ def _read(said: str, entries: list[dict[str, Any]], read: Callable[[str], bytes]
             found.append(Answer(str(result["error"])))
         else:
             outputs = tuple(load(read(path)) for path in entry["outputs"])
-            found.append(Answer("", outputs, (result["heaps"][0], result["heaps"][1])))
+            heaps = (result["heaps"][0], result["heaps"][1])
+            found.append(Answer("", outputs, heaps, result["milliseconds"] / 1000))
     return found

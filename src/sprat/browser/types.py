@@ -155,6 +155,27 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class LeanTry:
+    """What the lean runtime makes of the model.
+
+    Attributes:
+        refused: Why it cannot do it; empty where it does.
+        samples: It answered so many inputs as native ONNX Runtime does.
+        largest: The largest difference of an output from native's.
+        seconds: From the bytes in memory to the first answer.
+        heap: Bytes of WebAssembly memory.
+        wire: br-11 bytes of runtime, plan and weights.
+    """
+
+    refused: str = ""
+    samples: int = 0
+    largest: float = 0.0
+    seconds: float = 0.0
+    heap: int = 0
+    wire: int = 0
+
+
+@dataclass(frozen=True)
 class Proof:
     """All that was measured of one model in one browser.
 
@@ -178,6 +199,7 @@ class Proof:
         frames: Pictures of the load at one network, before and after.
         operators: Each kind of node of the model.
         notes: What could not be measured, and why.
+        lean: The model in the lean runtime; None where that was not tried.
     """
 
     browser: str
@@ -197,3 +219,4 @@ class Proof:
     frames: tuple[Frame, ...] = ()
     operators: tuple[OperatorCheck, ...] = ()
     notes: tuple[str, ...] = ()
+    lean: LeanTry | None = None

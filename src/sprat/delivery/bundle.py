@@ -31,6 +31,8 @@ from sprat.record.schema import ReadingRecord
 _TEXTS = (".html", ".js", ".css", ".json", ".webmanifest", ".svg")
 #: What a first visit waits for is asked for with the page, not only when its script runs.
 _EARLY = '<link rel="preload" as="fetch" crossorigin href="./{}">\n'
+#: Chunks that are asked for so; the rest of a large model would only wait behind them.
+_MOST_EARLY = 16
 
 
 #: The files of each runtime by what they are to a page, as the package has them.
@@ -129,7 +131,7 @@ def make_bundle(
     manifest = _manifest(contents, decode, runtime, models)
     files["manifest.json"] = manifest_text(manifest).encode()
     files["LICENSES.txt"] = _licences(manifest).encode()
-    files |= _page(runtime.wasm.path) if shape.page else _loader()
+    files |= _page(_first(runtime, models[0])) if shape.page else _loader()
     if siblings:
         files |= _compressed_texts(files)
     host = shape.host
@@ -205,12 +207,19 @@ def _loader() -> dict[str, bytes]:
     return dict(_files_of("src/loader.ts", json.loads(built["/vite.json"]), built))
 
 
-def _page(wasm: str) -> dict[str, bytes]:
+def _first(runtime: RuntimeEntry, model: ModelEntry) -> list[str]:
+    """Return the files that the first answer waits for, in the order of asking."""
+    parts = (runtime.wasm, *model.chunks[:_MOST_EARLY], runtime.module, runtime.glue)
+    return ["manifest.json", *(part.path for part in parts)]
+
+
+def _page(early_paths: Sequence[str]) -> dict[str, bytes]:
     """Return the page of the package, with a service worker that knows its files."""
-    early = "".join(_EARLY.format(path) for path in ("manifest.json", wasm)).encode()
     built = site_files()
     entry = json.loads(built["/vite.json"])
     page = _loader() | dict(_files_of("page.html", entry, built))
+    workers = [path for path in page if path.startswith("assets/worker")]
+    early = "".join(_EARLY.format(path) for path in (*workers, *early_paths)).encode()
     page["index.html"] = built["/page.html"].replace(b"</head>", early + b"</head>", 1)
     for name in ("app.webmanifest", "icon-192.png", "icon-512.png", "icon.svg"):
         page[name] = built[f"/{name}"]

@@ -11,11 +11,13 @@ import numpy as np
 from sprat.errors import LeanUnsupportedError
 from sprat.lean import memory, plan
 from sprat.lean.nodes import ELSEWHERE, Node
-from sprat.lean.values import Constant, Storage, Value, View, dense_strides, merge_axes
+from sprat.lean.values import Constant, Shape, Storage, Value, View, dense_strides, merge_axes
 from sprat.lean.weights import Weights
 
 #: Axes of the kernel that walks two tensors.
 _AXES = 6
+#: Elements in a row below which the kernel spends its time between rows.
+_SHORT = 8
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,7 @@ class Builder:
                 "lean runtime.",
                 hint=ELSEWHERE,
             )
+        shape, merged = _long_rows(shape, merged)
         rest = _AXES - len(shape)
         strides = [(*[0] * rest, *m) for m in merged]
         places = {"x": x, "b": b if b is not None else x, "y": y}
@@ -274,3 +277,12 @@ class Builder:
             if free and apart and whole and not {own, x.storage} & kept:
                 merged[y.storage] = own
         return merged
+
+
+def _long_rows(shape: Shape, strides: Sequence[Shape]) -> tuple[Shape, list[Shape]]:
+    """Put the longest axis innermost where the rows would be short: the three of an image."""
+    if not shape or shape[-1] >= _SHORT:
+        return shape, list(strides)
+    longest = max(range(len(shape)), key=lambda a: shape[a])
+    order = [*(a for a in range(len(shape)) if a != longest), longest]
+    return tuple(shape[a] for a in order), [tuple(s[a] for a in order) for s in strides]

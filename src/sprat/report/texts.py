@@ -197,6 +197,14 @@ TEXTS: dict[str, Text] = {
     "browser_heap": Text("WebAssembly heap", "WebAssembly 堆"),
     "browser_heap_figure": Text("{load} after load, {peak} at peak", "加载后 {load}，峰值 {peak}"),
     "browser_heap_original": Text("(original: {peak})", "（原模型：{peak}）"),
+    "browser_lean": Text("In the lean runtime", "精简运行时"),
+    "browser_lean_figure": Text(
+        "{samples} answers as native's, largest difference {largest}; the first {seconds} after "
+        "its bytes are there; {bytes} to download with the runtime; {heap} of memory.",
+        "{samples} 个回答与本机一致，最大差异 {largest}；数据就绪后 {seconds} 给出首个回答；"
+        "连同运行时共下载 {bytes}；占用内存 {heap}。",
+    ),
+    "browser_lean_refused": Text("cannot be done: {reason}", "无法运行：{reason}"),
     "browser_operators": Text("Operators", "算子"),
     "browser_all_operators": Text(
         "each of {count} kinds of node loads alone in this runtime",

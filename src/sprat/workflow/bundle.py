@@ -20,7 +20,7 @@ from sprat.model.wire import brotli_bytes
 from sprat.progress import Progress, silent
 from sprat.record.run import load_run
 from sprat.record.schema import ReadingRecord, Run
-from sprat.workflow.lean import Wanted, earlier, with_runtime
+from sprat.workflow.lean import Tell, Wanted, with_runtime
 from sprat.workflow.setting import open_setting, reading_record
 from sprat.workflow.step import smallest_preview
 
@@ -39,9 +39,10 @@ def bundle(
     options: DataOptions | None = None,
     shape: Shape | None = None,
     name: str = "",
-    runtime: Wanted = "ort",
+    runtime: Wanted = "auto",
     then: Path | None = None,
     progress: Progress = silent,
+    tell: Tell = lambda _: None,
 ) -> Manifest:
     """Write a bundle.
 
@@ -56,11 +57,12 @@ def bundle(
         options: Preprocessing and output options.
         shape: How it is cut, and for which host.
         name: Of the model, for people; the file's by default.
-        runtime: What computes in the page: ``ort``, ``lean``, or ``auto``: the one whose page
-            answers a first visitor earlier in Chromium, at 10 Mbps.
+        runtime: What computes in the page: ``ort``, ``lean``, or ``auto``: the one that answers a
+            first visitor earlier at 10 Mbps.
         then: A model that takes over in ONNX Runtime Web once the lean runtime has answered: one
             that ``optimize --goal fast`` made, where that is faster.
         progress: Told how far the work is.
+        tell: Told in one line why ``auto`` took a runtime.
 
     Returns:
         The manifest.
@@ -100,10 +102,9 @@ def bundle(
     chosen = shape or Shape()
     if chosen.page:
         _check_page(known)
-    made = [
-        make_bundle(c, chosen, progress) for c in with_runtime(path, contents, runtime, progress)
-    ]
-    files, manifest = made[0] if len(made) == 1 else earlier(made, contents, progress)
+    files, manifest = with_runtime(
+        path, contents, runtime, lambda c: make_bundle(c, chosen, progress), progress, tell
+    )
     _write(files, out)
     return manifest
 

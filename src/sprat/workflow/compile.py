@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import brotli
 import numpy as np
 import onnx
 
 from sprat.browser.lean import Answer, Case, Place, answers, find_node, runtime_brotli
+from sprat.browser.types import LeanTry
 from sprat.data.options import DataOptions, read_options
 from sprat.data.sources import open_data
-from sprat.errors import DataNotFoundError, LeanMismatchError
+from sprat.errors import (
+    BrowserError,
+    BrowserMissingError,
+    DataNotFoundError,
+    LeanMismatchError,
+    LeanUnsupportedError,
+    OutputError,
+)
 from sprat.files import write_atomic
 from sprat.graph.proof import gap
 from sprat.lean.compile import Compiled, compile_model
@@ -22,6 +29,7 @@ from sprat.lean.plan import Plan, plan_text
 from sprat.model.inspect import tensor_infos
 from sprat.model.load import load, model_file
 from sprat.model.session import Feeds, open_session, run
+from sprat.model.wire import brotli_bytes
 from sprat.progress import Progress, silent
 
 PLAN, WEIGHTS = "plan.json", "weights.bin"
@@ -97,16 +105,10 @@ def compile(  # the command's name
         InputError: The model, the data or an option is wrong.
     """
     path = model_file(model)
-    found = checked(
-        path,
-        load(path),
-        data,
-        options,
-        shapes=shapes,
-        samples=samples,
-        place=place,
-        progress=progress,
-    )
+    loaded = load(path)
+    feeds = () if data is None else real_feeds(path, loaded, data, options, samples)
+    trial = Trial(feeds, shapes or {}, min(samples, _RANDOM), place)
+    found = checked(path, loaded, trial, progress)
     text = plan_text(found.made.plan)
     write_atomic(out / WEIGHTS, found.made.weights)
     write_atomic(out / PLAN, text)
@@ -115,7 +117,7 @@ def compile(  # the command's name
         weights=out / WEIGHTS,
         steps=dict(Counter(step.op for step in found.made.plan.steps).most_common()),
         memory=4 * found.made.plan.memory,
-        plan_brotli=len(brotli.compress(text.encode(), quality=11)),
+        plan_brotli=brotli_bytes(text.encode()),
         weights_bytes=len(found.made.weights),
         runtime_brotli=runtime_brotli(),
         place=place or ("node" if find_node() is not None else "chromium"),
@@ -127,6 +129,23 @@ def compile(  # the command's name
 
 
 @dataclass(frozen=True)
+class Trial:
+    """On what a compiled model is tried.
+
+    Attributes:
+        feeds: Inputs; empty for seeded random ones.
+        shapes: Of inputs by name; those of the feeds by default, and a batch of 1.
+        random: How many random inputs.
+        place: ``node`` or ``chromium``; Node where there is one, by default.
+    """
+
+    feeds: tuple[Feeds, ...] = ()
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    random: int = _RANDOM
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
 class Checked:
     """A compiled model that answered as native does.
 
@@ -135,46 +154,86 @@ class Checked:
         samples: On so many inputs.
         largest: The largest difference of an output.
         heap: Bytes of WebAssembly memory.
+        seconds: From the bytes in memory to the first answer.
     """
 
     made: Compiled
     samples: int
     largest: float
     heap: int
+    seconds: float
 
 
 def checked(
-    path: Path,
-    model: onnx.ModelProto,
-    data: str | Path | None = None,
-    options: DataOptions | None = None,
-    *,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-    samples: int = 16,
-    place: Place | None = None,
-    progress: Progress = silent,
+    path: Path, model: onnx.ModelProto, trial: Trial | None = None, progress: Progress = silent
 ) -> Checked:
-    """Compile a loaded model, and check it; arguments and errors are :func:`compile`'s."""
-    feeds = [] if data is None else _samples(path, model, data, options, samples)
-    if feeds:
-        shapes = {name: values.shape for name, values in feeds[0].items()} | dict(shapes or {})
-    made = compile_model(model, shapes=shapes, progress=progress)
-    feeds = feeds or [_random(made.plan, seed) for seed in range(min(samples, _RANDOM))]
+    """Compile a loaded model, and check it against native ONNX Runtime.
+
+    Args:
+        path: The model's file, for errors.
+        model: The model.
+        trial: On what it is tried; random inputs by default.
+        progress: Told how far the work is.
+
+    Raises:
+        LeanUnsupportedError: The lean runtime cannot do a node, which is named.
+        LeanMismatchError: It answers otherwise than native.
+        InputError: A shape is wrong; there is neither Node nor a browser.
+        OutputError: The lean runtime was not built.
+    """
+    on = trial or Trial()
+    known = {name: v.shape for name, v in on.feeds[0].items()} if on.feeds else {}
+    made = compile_model(model, shapes=known | dict(on.shapes), progress=progress)
+    feeds = on.feeds or tuple(_random(made.plan, seed) for seed in range(on.random))
     progress("checking", 0, 1)
-    answer = answers([Case(plan_text(made.plan), made.weights, tuple(feeds))], place)[0]
+    answer = answers([Case(plan_text(made.plan), made.weights, feeds)], on.place)[0]
     largest = _compared(path, model, feeds, answer)
     progress("checking", 1, 1)
-    return Checked(made, len(feeds), largest, answer.heaps[1])
+    return Checked(made, len(feeds), largest, answer.heaps[1], answer.seconds)
 
 
-def _samples(
+def tried(
+    path: Path, model: onnx.ModelProto, trial: Trial, progress: Progress = silent
+) -> LeanTry | None:
+    """Say what the lean runtime makes of a model; None where it cannot be run here.
+
+    Args:
+        path: The model's file, for what it refuses.
+        model: The model.
+        trial: On what it is tried.
+        progress: Told how far the work is.
+    """
+    try:
+        found = checked(path, model, trial, progress)
+    except (LeanUnsupportedError, LeanMismatchError) as error:
+        return LeanTry(refused=str(error))
+    except (BrowserMissingError, BrowserError, OutputError):
+        return None
+    parts = (plan_text(found.made.plan).encode(), found.made.weights)
+    wire = runtime_brotli() + sum(brotli_bytes(part) for part in parts)
+    return LeanTry(
+        samples=found.samples,
+        largest=found.largest,
+        seconds=found.seconds,
+        heap=found.heap,
+        wire=wire,
+    )
+
+
+def real_feeds(
     path: Path,
     model: onnx.ModelProto,
     data: str | Path,
     options: DataOptions | None,
     count: int,
-) -> list[Feeds]:
-    """Return evenly spread samples of the data, one in each batch."""
+) -> tuple[Feeds, ...]:
+    """Return evenly spread samples of the data, one in each batch; a fixed batch repeats it.
+
+    Raises:
+        InputError: The data or an option is wrong, or there is no sample.
+    """
+    first = model.graph.input[0].type.tensor_type.shape.dim
+    size = max(1, first[0].dim_value) if first else 1
     place = Path(data) if Path(data).exists() else None
     chosen = read_options(path, place, options)
     dataset = open_data(data, tensor_infos(model), options=chosen).choice
@@ -182,7 +241,7 @@ def _samples(
     if not total:
         raise DataNotFoundError("there are no samples to check on.", where=str(data))
     taken = min(count, total)
-    return [dataset.batch([i * total // taken]) for i in range(taken)]
+    return tuple(dataset.batch([i * total // taken] * size) for i in range(taken))
 
 
 def _random(plan: Plan, seed: int) -> Feeds:

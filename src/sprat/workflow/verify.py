@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sprat.browser.types import Proof
+from sprat.browser.types import LeanTry, Proof
 from sprat.data.options import DataOptions
 from sprat.errors import OptionError
-from sprat.model.load import model_file
+from sprat.model.load import load, model_file
 from sprat.model.wire import NETWORKS_MBPS, RUNTIME_BROTLI_BYTES, download_seconds
 from sprat.progress import Progress, silent
 from sprat.workflow.compare import Comparison, compare
+from sprat.workflow.compile import Trial, real_feeds, tried
 from sprat.workflow.plan import SAMPLES, Plan
 from sprat.workflow.prove import prove
 from sprat.workflow.setting import Split
+
+#: Samples that the lean runtime answers, too.
+_LEAN_SAMPLES = 4
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,12 @@ def verify(
         limit=limit,
         progress=progress,
     )
+    path = model_file(model)
+    loaded = load(path)
+    feeds = real_feeds(path, loaded, data, options, _LEAN_SAMPLES)
+    lean = tried(path, loaded, Trial(feeds), progress)
     checks = _checks(found, max_drop, max_bytes, max_time_ratio)
+    checks += () if lean is None else (_lean_check(lean),)
     if max_browser_drop is None and max_first_prediction is None:
         return Verdict(checks, found)
     networks = () if max_first_prediction is None else (max_first_prediction[1],)
@@ -170,7 +179,21 @@ def _downloads(size: int) -> str:
         f"{download_seconds(size + RUNTIME_BROTLI_BYTES, mbps):.1f} s at {mbps:g} Mbps"
         for mbps in NETWORKS_MBPS
     )
-    return f"{', '.join(times)}, with the runtime, in theory"
+    return f"{', '.join(times)}, with ONNX Runtime Web, in theory"
+
+
+def _lean_check(lean: LeanTry) -> Check:
+    """Say what the runtime of 70 KB makes of the model; nothing depends on it."""
+    if lean.refused:
+        return Check("lean runtime", f"cannot do it: {lean.refused}", "", True)
+    times = ", ".join(
+        f"{download_seconds(lean.wire, mbps):.1f} s at {mbps:g} Mbps" for mbps in NETWORKS_MBPS
+    )
+    figure = (
+        f"answers as native does (largest difference {lean.largest:.1e}), the first "
+        f"{lean.seconds:.2f} s after the download of {times}"
+    )
+    return Check("lean runtime", figure, "", True)
 
 
 def _browser_checks(

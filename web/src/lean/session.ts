@@ -10,7 +10,8 @@ import type { Tensors } from "../tensors.js";
 import { LARGEST, product, Reader } from "./check.js";
 import { Constant } from "./constants.js";
 import { Machine, type Wasm } from "./machine.js";
-import { type Checked, check, type Packed, type Room, type Run } from "./steps.js";
+import type { Checked, Packed, Room, Run } from "./room.js";
+import { check } from "./steps.js";
 
 export interface Source {
   /** XNNPACK's kernels: bytes, or what they compile to. */
@@ -35,7 +36,7 @@ const TYPES = ["float32", "int32", "int64", "uint8", "bool"];
 const FORMAT = "lean-1";
 
 /** Everything of a plan that can be wrong is found here, before memory is taken. */
-function read(source: Source, machine: Machine, base: () => number) {
+function read(source: Source, machine: Machine, base: () => number, scratch: Room["scratch"]) {
   const plan = new Reader(source.plan, "plan");
   plan.need(plan.text("sprat") === FORMAT, `its format is no ${FORMAT}`);
   const memory = plan.int("memory", 1);
@@ -47,7 +48,7 @@ function read(source: Source, machine: Machine, base: () => number) {
     plan.need(to === undefined || to + size <= memory, "a constant is outside the memory");
   }
   const tensors = (name: string) => plan.parts(name).map((part) => place(part, memory));
-  const room: Room = { machine, memory, constants, file: source.weights, base };
+  const room: Room = { machine, memory, constants, file: source.weights, base, scratch };
   const steps = plan.parts("steps").map((step) => check(step, room));
   return { memory, constants, steps, inputs: tensors("inputs"), outputs: tensors("outputs") };
 }
@@ -80,12 +81,14 @@ export class LeanSession {
     try {
       const machine = await Machine.start(source.xnnpack, source.helper);
       let base = 0;
-      const parts = read(source, machine, () => base);
+      const scratch = { size: 0, at: 0 };
+      const parts = read(source, machine, () => base, scratch);
       const packed = parts.steps.flatMap((step) => step.packed ?? []);
       const needs = packed.map(work).concat(parts.constants.map((c) => c.work));
       base = machine.allocate(Math.max(4 * parts.memory, ...needs));
       for (const one of packed) pack(machine, one, source.weights, base);
       stay(machine, parts.constants, source.weights, base);
+      scratch.at = machine.allocate(4 * scratch.size);
       const run = parts.steps.map((step: Checked) => step.bind());
       return new LeanSession(machine, parts, base, run);
     } catch (error) {

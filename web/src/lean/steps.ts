@@ -1,10 +1,9 @@
 /** Each step of a plan, checked once and bound to its kernel. */
 
 import { product, type Reader, reach } from "./check.js";
-import type { Constant } from "./constants.js";
-import type { Machine } from "./machine.js";
+import { conv, dense } from "./layers.js";
+import { type Checked, constant, type Room, span, WINDOW, WORK } from "./room.js";
 
-const ACTIVATIONS = ["none", "relu", "relu6"];
 const UNARY =
   "clip leaky sigmoid hardsigmoid hardswish silu tanh erf gelu gelutanh exp sqrt abs reciprocal floor ceil elu affine log sin cos power square round softplus".split(
     " ",
@@ -12,171 +11,10 @@ const UNARY =
 const BINARY = "copy add sub mul div min max prelu pow".split(" ");
 const REDUCE = "sum mean max min prod squares".split(" ");
 
-/** Bounds that keep a stranger's plan from overflowing XNNPACK's own sums or from running for ever. */
-const WINDOW = 2 ** 16;
-const PACKED = 2 ** 26;
-const WORK = 2 ** 36;
-
-/** Runs the step. */
-export type Run = () => void;
-
-/** What a step may use. */
-export interface Room {
-  machine: Machine;
-  /** Float32 of the memory. */
-  memory: number;
-  constants: Constant[];
-  /** The weights' file. */
-  file: ArrayBuffer;
-  /** Address of the memory; of a place in it once a plan is loaded. */
-  base: () => number;
-}
-
-/** A step that is checked; `bind` makes it ready when the memory is there. */
-export interface Checked {
-  bind: () => Run;
-  /** Weights that the kernel keeps for itself, in a form of its own. */
-  packed?: Packed;
-}
-
-export interface Packed {
-  weight: Constant;
-  bias: Constant | undefined;
-  /** Float32 of the smallest input and its output. */
-  small: [number, number];
-  /** Run the kernel once on the smallest input, which makes it pack its weights. */
-  pack: (x: number, y: number, weight: number, bias: number) => void;
-}
-
 export function check(step: Reader, room: Room): Checked {
   const make = STEPS[step.text("op")];
   step.need(make !== undefined, "the operator is not known");
   return make!(step, room);
-}
-
-/** Check that a tensor lies inside the memory; its address comes when the step is bound. */
-function span(step: Reader, room: Room, name: string, size: number, low = 0): () => number {
-  const at = step.int(name);
-  step.need(at + low >= 0 && size >= 1 && at + size <= room.memory, `${name} is outside`);
-  return () => room.base() + 4 * at;
-}
-
-function constant(step: Reader, room: Room, name: string, size: number): Constant {
-  const found = room.constants[step.int(name)];
-  step.need(found !== undefined && found.size === size, `${name} does not fit`);
-  return found!;
-}
-
-/** Add what convolutions and products by constant weights have in common. */
-function packing(
-  step: Reader,
-  room: Room,
-  sizes: { x: number; y: number; weight: number; bias: number; small: [number, number] },
-  call: (x: number, y: number, weight: number, bias: number, small: boolean) => void,
-): Checked {
-  const { machine } = room;
-  const x = span(step, room, "x", sizes.x);
-  const y = span(step, room, "y", sizes.y);
-  const weight = constant(step, room, "weight", sizes.weight);
-  const bias = step.has("bias") ? constant(step, room, "bias", sizes.bias) : undefined;
-  step.need(!weight.integers && !bias?.integers, "weights are a table");
-  let ids = [0, 0];
-  return {
-    packed: {
-      weight,
-      bias,
-      small: sizes.small,
-      pack(smallX, smallY, weightAt, biasAt) {
-        ids = [
-          machine.tensor(weightAt, sizes.weight, true),
-          bias === undefined ? 0 : machine.tensor(biasAt, sizes.bias, true),
-        ];
-        const from = machine.tensor(smallX, sizes.small[0], true);
-        call(from, machine.tensor(smallY, sizes.small[1], true), ids[0]!, ids[1]!, true);
-      },
-    },
-    bind() {
-      const from = machine.tensor(x(), sizes.x);
-      const to = machine.tensor(y(), sizes.y);
-      const [w, b] = ids as [number, number];
-      return () => call(from, to, w, b, false);
-    },
-  };
-}
-
-function conv(step: Reader, room: Room): Checked {
-  const [n, h, w, c] = step.ints("shape", 4, 1) as [number, number, number, number];
-  const out = step.int("out", 1);
-  const [kh, kw] = step.ints("kernel", 2, 1) as [number, number];
-  const [sh, sw] = step.ints("strides", 2, 1, [1, 1]) as [number, number];
-  const [dh, dw] = step.ints("dilations", 2, 1, [1, 1]) as [number, number];
-  const pads = step.ints("pads", 4, 0, [0, 0, 0, 0]) as [number, number, number, number];
-  const [top, right, bottom, left] = pads;
-  const activation = step.word("activation", ACTIVATIONS, "none");
-  const depthwise = step.flag("depthwise");
-  step.need(!depthwise || out % c === 0, `${out} channels of ${c}`);
-  const numbers = [kh, kw, sh, sw, dh, dw, ...pads];
-  step.need(
-    numbers.every((v) => v < WINDOW),
-    "a window is too large",
-  );
-  const [farH, farW] = [(kh - 1) * dh + 1, (kw - 1) * dw + 1];
-  const size = (height: number, width: number) =>
-    (Math.floor((height + top + bottom - farH) / sh) + 1) *
-    (Math.floor((width + left + right - farW) / sw) + 1);
-  step.need(h + top + bottom >= farH && w + left + right >= farW, "the window does not fit");
-  const smallH = Math.max(1, farH - top - bottom);
-  const smallW = Math.max(1, farW - left - right);
-  const small: [number, number] = [smallH * smallW * c, size(smallH, smallW) * out];
-  const weight = kh * kw * c * (depthwise ? out / c : out);
-  // XNNPACK packs eight channels at a time, and lists a pointer for each place of each window.
-  step.need(kh * kw * (depthwise ? 1 : c) * (out + 8) <= PACKED, "too many weights");
-  step.need(size(h, w) * kh * kw <= PACKED, "too many windows");
-  const name = depthwise ? "FusedDepthwiseConv2D" : "FusedConv2D";
-  return packing(
-    step,
-    room,
-    { x: n * h * w * c, y: n * size(h, w) * out, weight, bias: out, small },
-    (x, y, filter, bias, tiny) =>
-      room.machine.call(name, [
-        x,
-        ...(tiny ? [1, smallH, smallW] : [n, h, w]),
-        filter,
-        kh,
-        kw,
-        bias,
-        ...pads,
-        0, // padding as given, not "same"
-        dh,
-        dw,
-        sh,
-        sw,
-        c,
-        out,
-        activation,
-        0,
-        0,
-        y,
-      ]),
-  );
-}
-
-function dense(step: Reader, room: Room): Checked {
-  const [rows, k, n] = step.ints("shape", 3, 1) as [number, number, number];
-  const activation = step.word("activation", ACTIVATIONS, "none");
-  const { machine } = room;
-  const sizes = { x: rows * k, y: rows * n, weight: k * n, bias: n };
-  step.need(k * (n + 8) <= PACKED, "too many weights");
-  let [tinyShape, shape, other] = [0, 0, 0];
-  return packing(step, room, { ...sizes, small: [k, n] }, (x, y, weight, bias, tiny) => {
-    if (shape === 0) {
-      tinyShape = machine.list([1, 1, k]);
-      shape = machine.list([1, rows, k]);
-      other = machine.list([1, k, n]);
-    }
-    const own = tiny ? tinyShape : shape;
-    machine.call("_FusedMatMul", [x, own, 3, weight, other, 3, 0, 0, activation, bias, 0, 0, y]);
-  });
 }
 
 /** Bind a kernel of ours to fixed numbers. */

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sprat.cli.options import JsonOption, with_data_options
-from sprat.cli.screen import as_json, bar, megabytes, say, table
+from sprat.cli.screen import as_json, bar, megabytes, note, say, table
 from sprat.errors import OptionError
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ def command(
         Literal["auto", "lean", "ort"],
         typer.Option(
             "--runtime",
-            help="ort (ONNX Runtime Web), lean (70 KB, plain networks), or auto: the one whose "
-            "page answers earlier in Chromium.",
+            help="ort (ONNX Runtime Web), lean (70 KB, plain networks), or auto: the one that "
+            "answers a first visitor earlier.",
         ),
-    ] = "ort",
+    ] = "auto",
     then: Annotated[
         Path | None,
         typer.Option(
@@ -76,7 +76,7 @@ def command(
     \b
     Examples:
       sprat bundle small --out site --page
-      sprat bundle small --out site --page --host nginx --runtime auto
+      sprat bundle small --out site --page --host nginx --runtime ort
       sprat bundle model.onnx --preview tiny.onnx --data photos --out site --host netlify
       sprat bundle model.onnx --preview-bytes 150000 --data photos --out site
     """
@@ -88,6 +88,7 @@ def command(
     if host is not None and chosen is None:
         raise OptionError(f"must be one of {', '.join(HOSTS)}, got {host!r}.", where="--host")
     shape = Shape(_bytes(chunk), chosen, page, threads, prefix.rstrip("/"))
+    told: list[str] = []
     with bar(quiet=json) as progress:
         made = bundle(
             model,
@@ -100,10 +101,13 @@ def command(
             runtime=runtime,
             then=then,
             progress=progress,
+            tell=told.append,
         )
     if json:
         as_json(made)
         return
+    for line in told:
+        note(line)
     rows = [
         _runtime_row(made.runtime),
         *((m.role, "model", len(m.chunks), *_weight(m.chunks)) for m in made.models),

@@ -11,7 +11,7 @@ from sprat.cli.options import JsonOption, numbers, with_data_options
 from sprat.cli.screen import as_json, bar, megabytes, note, say, table
 
 if TYPE_CHECKING:
-    from sprat.browser.types import Delivery, Proof, Timing, Visit
+    from sprat.browser.types import Delivery, LeanTry, Proof, Timing, Visit
     from sprat.evaluate.types import Evaluation
 
 
@@ -160,12 +160,24 @@ def _weight(proof: Proof) -> list[tuple[str, ...]]:
         before = proof.original_heap
         peak += "" if before is None else f", original {megabytes(before)}"
         rows.append(("", "WebAssembly heap", peak))
+    if proof.lean is not None:
+        rows.append(("", "in the lean runtime", _lean(proof.lean)))
     missing = [o for o in proof.operators if o.error]
     names = ", ".join(f"{o.operator} ({', '.join(o.types)})" for o in missing)
     figure = f"{len(proof.operators)} kinds of node, each loads alone"
     if missing:
         figure = f"missing: {names}"
     return [*rows, ("MISSED" if missing else "ok", "operators", figure)]
+
+
+def _lean(lean: LeanTry) -> str:
+    if lean.refused:
+        return f"cannot be done: {lean.refused}"
+    return (
+        f"{lean.samples} answers as native's (largest difference {lean.largest:.1e}), the first "
+        f"after {lean.seconds:.2f} s, {megabytes(lean.wire)} with the runtime, "
+        f"{megabytes(lean.heap)} of memory"
+    )
 
 
 def _threads(t: Timing) -> str:
