@@ -68,6 +68,11 @@ def build(
     return body, take_in(body, student)
 
 
+def has_widths(name: str) -> bool:
+    """Say whether a network's channels can be scaled."""
+    return name in _WIDE
+
+
 def _network(student: Student, columns: int, channels: int, size: tuple[int, ...]) -> nn.Module:
     name = student.name
     if ":" in name:
