@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import onnx
+
 from sprat import __version__
 from sprat.data.options import as_toml
 from sprat.distillation.configs import Recipe
@@ -99,12 +101,16 @@ def write(tuned: Tuned, clock: Clock, progress: Progress) -> Run:
         content = _model(tuned, candidates[best], _line(tally, best), progress)
         before = wire_bytes(total_bytes(tuned.setting.path), exact=False)
         after = FileRecord(path="model.onnx", sha256=sha256(content), wire=wire_bytes(content))
+        # Once more, for the samples that changed their answer: the study does not keep them.
+        look = tuned.setting.reference.evaluate(onnx.load_from_string(content), progress)
     write_atomic(out / "model.onnx", content)
     (out / "preview.onnx").unlink(missing_ok=True)  # of an earlier run
     write_atomic(out / "sprat.toml", _toml(tuned, best, _line(tally, best), candidates[best]))
-    run = _record(tuned, tally, candidates, (best, reason), (before, after), clock)
+    run = _record(tuned, tally, candidates, (best, reason, look), (before, after), clock)
     append(out, run.log[-1])
-    write_atomic(out / "report.html", render(run))
+    samples = tuned.setting.data.choice.samples
+    pictures = {s.name: s.path for s in samples if s.path is not None}
+    write_atomic(out / "report.html", render(run, samples=pictures))
     write_atomic(out / "run.json", dump_run(run))
     return run
 
@@ -204,15 +210,14 @@ def _record(
     tuned: Tuned,
     tally: Tally,
     candidates: dict[int, CandidateRecord],
-    chosen: tuple[int, str],
+    chosen: tuple[int, str, Evaluation],
     wires: tuple[WireBytes, FileRecord],
     clock: Clock,
 ) -> Run:
     job, setting = tuned.job, tuned.setting
-    question, (best, reason), (before, model) = job.question, chosen, wires
+    question, (best, reason, validation), (before, model) = job.question, chosen, wires
     candidates = {**candidates, best: candidates[best].model_copy(update={"outcome": "chosen"})}
     front = pareto((n, _bytes(c), _evaluation(c).model) for n, c in candidates.items())
-    validation = _evaluation(candidates[best])
     return Run(
         sprat=__version__,
         versions={**versions(), **{n: version(n) for n in ("torch", "torchvision", "optuna")}},

@@ -125,11 +125,14 @@ def _objective(
         courses = [c for t in others if t.number != trial.number and (c := _course(t)) is not None]
         own = Course(weights * drawn.bits, planned, {int(k): v for k, v in losses.items()})
         if is_behind(own, courses):
-            shutil.rmtree(states_of(question, drawn), ignore_errors=True)
             raise optuna.TrialPruned(f"behind the others after epoch {epoch.epoch} of {planned}.")
 
     name = candidate_name(first_number(study.get_trials(deepcopy=False)[trial.number]))
-    found = carry_out(question, setting, drawn, name, progress=progress, told=heard, stop=stop)
+    try:
+        found = carry_out(question, setting, drawn, name, progress=progress, told=heard, stop=stop)
+    except (SpratError, optuna.TrialPruned):
+        shutil.rmtree(states_of(question, drawn), ignore_errors=True)
+        raise
     if found is None:
         raise TrialInterruptedError
     assert found.wire is not None
