@@ -146,7 +146,7 @@ def work(
         stop: Says whether the user asked for an end.
         told: Told of all trials after each one.
     """
-    worker = _Worker(study, space, wanted, objective)
+    worker = Worker(study, space, wanted, objective)
     while not stop():
         with _experimental():
             optuna.storages.fail_stale_trials(study)
@@ -166,7 +166,9 @@ def _wait(seconds: float, stop: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-class _Worker:
+class Worker:
+    """Takes up one trial after the other."""
+
     def __init__(
         self, study: optuna.Study, space: Space, wanted: int, objective: Objective
     ) -> None:

@@ -123,7 +123,7 @@ def carry_out(
     with clock.stage("trial"):
         found = teach(asked, clock, progress, told, stop, states)
         with watch.until(stop):
-            content = _quantized(found.model, setting, drawn.bits, watch)
+            content = quantized(found.model, setting, drawn.bits, watch)
             evaluation = setting.reference.evaluate(onnx.load_from_string(content), watch)
     if evaluation is None or found.trained.ended == "interrupted":
         return None
@@ -153,8 +153,22 @@ def states_of(question: Question, drawn: Draw) -> Path:
     return question.out / ".work" / f"trial-{drawn.seed(question.seed):08x}"
 
 
-def _quantized(model: onnx.ModelProto, setting: Setting, bits: float, progress: Progress) -> bytes:
-    """Return a student's file after rate-distortion quantization, in its smaller form."""
+def quantized(model: onnx.ModelProto, setting: Setting, bits: float, progress: Progress) -> bytes:
+    """Quantize a student by rate and distortion.
+
+    Args:
+        model: The student.
+        setting: The teacher, with the data that calibrates.
+        bits: Per weight.
+        progress: Told how far the work is.
+
+    Returns:
+        The file, in the smaller of its forms.
+
+    Raises:
+        NoGainError: No layer can be quantized so.
+        OptionError: There are too few samples.
+    """
     clean = name_nodes(simplify(model, setting.calibration()[:_CHECKED], progress=progress).model)
     batches = calibration_batches(
         setting.data.calibration, setting.reference.size, fixed=is_fixed(setting.model)
