@@ -63,20 +63,20 @@ def postgres_tools() -> Path | None:
 def postgres(tools: Path) -> Iterator[str]:
     """Run a real PostgreSQL with an empty database; it refuses root, so root lends it a user."""
     with tempfile.TemporaryDirectory(prefix="sprat-postgres-") as scratch:
-        lent: dict[str, Any] = {"cwd": scratch, "stdout": subprocess.DEVNULL, "check": True}
+        lent: dict[str, Any] = {"cwd": scratch, "stdout": subprocess.DEVNULL}
         if os.geteuid() == 0:
             shutil.chown(scratch, "postgres", "postgres")
             lent |= {"user": "postgres", "group": "postgres", "extra_groups": []}
         place, port = f"{scratch}/data", _free_port()
         make = [tools / "initdb", "-D", place, "-U", "sprat", "-A", "trust", "--no-sync"]
-        subprocess.run([*make, "-E", "UTF8", "--locale=C"], **lent)
+        subprocess.run([*make, "-E", "UTF8", "--locale=C"], check=True, **lent)
         options = f"-F -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
         control = [tools / "pg_ctl", "-D", place, "-w", "-l", f"{scratch}/log"]
-        subprocess.run([*control, "-o", options, "start"], **lent)
+        subprocess.run([*control, "-o", options, "start"], check=True, **lent)
         try:
             yield f"postgresql://sprat@127.0.0.1:{port}/postgres"
         finally:
-            subprocess.run([*control, "-m", "immediate", "stop"], **lent)
+            subprocess.run([*control, "-m", "immediate", "stop"], check=True, **lent)
 
 
 def _free_port() -> int:
