@@ -68,10 +68,10 @@ def postgres(tools: Path) -> Iterator[str]:
             shutil.chown(scratch, "postgres", "postgres")
             lent |= {"user": "postgres", "group": "postgres", "extra_groups": []}
         place, port = f"{scratch}/data", _free_port()
-        make = [tools / "initdb", "-D", place, "-U", "sprat", "-A", "trust", "--no-sync"]
+        make = [str(tools / "initdb"), "-D", place, "-U", "sprat", "-A", "trust", "--no-sync"]
         subprocess.run([*make, "-E", "UTF8", "--locale=C"], check=True, **lent)
         options = f"-F -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
-        control = [tools / "pg_ctl", "-D", place, "-w", "-l", f"{scratch}/log"]
+        control = [str(tools / "pg_ctl"), "-D", place, "-w", "-l", f"{scratch}/log"]
         subprocess.run([*control, "-o", options, "start"], check=True, **lent)
         try:
             yield f"postgresql://sprat@127.0.0.1:{port}/postgres"

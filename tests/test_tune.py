@@ -252,20 +252,19 @@ def test_the_test_split_is_never_read(here: Path) -> None:
 
 
 def test_what_cannot_be_searched(here: Path) -> None:
-    for wrong in (
-        {"width": "0:1"},
-        {"alpha": "1:0"},
-        {"rate": "fast"},
-        {"bits": "2:3:4"},
-        {"size": "9999"},
-        {"augment": "auto,upside-down"},
+    for name, text, flag in (
+        ("width", "0:1", "width"),
+        ("alpha", "1:0", "alpha"),
+        ("rate", "fast", "rate"),
+        ("bits", "2:3:4", "bits-per-weight"),
+        ("size", "9999", "student-size"),
+        ("augment", "auto,upside-down", "augment"),
     ):
-        flag = {"bits": "bits-per-weight", "size": "student-size"}.get(*wrong, next(iter(wrong)))
         with pytest.raises(OptionError, match=f"--{flag}"):
-            search(here, "out", space=wrong)
-    for name in ("trials", "workers", "heartbeat"):
-        with pytest.raises(OptionError, match=f"--{name}: must be at least 1"):
-            search(here, "out", **{name: 0})
+            search(here, "out", space={name: text})
+    for none in ({"trials": 0}, {"workers": 0}, {"heartbeat": 0}):
+        with pytest.raises(OptionError, match="must be at least 1"):
+            search(here, "out", **none)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="must be a URL"):
         search(here, "out", study="study.db")
     with pytest.raises(OptionError, match="cannot be opened") as caught:

@@ -124,7 +124,7 @@ def _browser(run: Run, samples: Mapping[str, Path | bytes]) -> dict[str, Any]:
 
 def _reason(run: Run) -> Text:
     """Return the record's reason in English, and what it means in Chinese."""
-    key = run.choice.goal
+    key: str = run.choice.goal
     if run.distillation is not None:
         key = "distill"
     elif run.tuning is not None:

@@ -22,7 +22,8 @@ from sprat.workflow.distill import check_data
 from sprat.workflow.setting import Setting, open_setting
 from sprat.workflow.trial import Question
 from sprat.workflow.tuned import Tuned, write
-from sprat.workflow.workers import Job, open_job, work_apart, work_here
+from sprat.workflow.worker import Job, open_job, work_here
+from sprat.workflow.workers import work_apart
 
 #: Minutes that a trial's training takes where no epochs are given.
 MINUTES = 10.0

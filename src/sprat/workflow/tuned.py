@@ -42,7 +42,7 @@ from sprat.workflow.outcome import data_record, machine, versions
 from sprat.workflow.setting import Setting
 from sprat.workflow.student import found_options
 from sprat.workflow.trial import carry_out
-from sprat.workflow.workers import Job
+from sprat.workflow.worker import Job
 
 if TYPE_CHECKING:
     import optuna
