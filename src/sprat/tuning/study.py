@@ -176,6 +176,7 @@ class Worker:
         self._objective = objective
         self._number = -1
         self._error: Exception | None = None
+        self._is_interrupted = False
 
     def take(self) -> None:
         """Carry out one trial."""
@@ -188,16 +189,15 @@ class Worker:
             if error is self._error or self._frozen().state != TrialState.FAIL:
                 raise
             return
-        frozen = self._frozen()
-        if frozen.state == TrialState.FAIL and not {REASON, SURPLUS} & set(frozen.user_attrs):
+        if self._is_interrupted:
             with _experimental():
-                RetryHeartbeatStaleTrialCallback()(self._study, frozen)
+                RetryHeartbeatStaleTrialCallback()(self._study, self._frozen())
 
     def _frozen(self) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[self._number]
 
     def _run(self, trial: optuna.Trial) -> tuple[float, float]:
-        self._number = trial.number
+        self._number, self._is_interrupted = trial.number, False
         if self._is_surplus():
             trial.set_user_attr(SURPLUS, True)
             raise SurplusError
@@ -205,6 +205,9 @@ class Worker:
             return self._objective(trial, self._space.draw(trial))
         except (SpratError, optuna.TrialPruned) as error:
             trial.set_user_attr(REASON, str(error))
+            raise
+        except TrialInterruptedError:
+            self._is_interrupted = True
             raise
         except Exception as error:
             self._error = error

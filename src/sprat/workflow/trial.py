@@ -83,7 +83,7 @@ def carry_out(
     progress: Progress,
     told: Callable[[EpochRecord, float], None],
     stop: Callable[[], bool],
-) -> CandidateRecord | None:
+) -> tuple[CandidateRecord, int] | None:
     """Teach a student, quantize it by rate and distortion, and measure it on ``val``.
 
     Killed or interrupted, the same trial goes on after the last whole epoch.
@@ -98,7 +98,8 @@ def carry_out(
         stop: Asked at each step.
 
     Returns:
-        What came out, its flipped samples left out, or None where ``stop`` ended it.
+        What came out, its flipped samples left out, and the epochs that were planned; None where
+        ``stop`` ended it.
 
     Raises:
         SpratError: The configuration leads nowhere.
@@ -130,7 +131,7 @@ def carry_out(
     write_atomic(question.kept(sha256(content)), content)
     shutil.rmtree(states, ignore_errors=True)
     wire = wire_bytes(content)
-    return CandidateRecord(
+    record = CandidateRecord(
         name=name,
         method="tune",
         options=drawn.as_json(),
@@ -141,6 +142,7 @@ def carry_out(
         evaluation=replace(evaluation, flips=()),
         seconds=clock.stages["trial"],
     )
+    return record, found.trained.planned
 
 
 def candidate_name(number: int) -> str:

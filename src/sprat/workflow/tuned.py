@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 
 from sprat import __version__
-from sprat.data.options import as_toml
-from sprat.distillation.configs import Recipe
 from sprat.errors import TrainingError
 from sprat.evaluate.types import Evaluation
 from sprat.files import sha256, sha256_file, write_atomic
@@ -35,22 +30,17 @@ from sprat.record.schema import (
 )
 from sprat.search.budget import holds
 from sprat.tuning.front import pareto
-from sprat.tuning.space import Draw, as_text, sides
 from sprat.tuning.tally import REASON, Line, State, Tally
 from sprat.workflow.budget import Clock
 from sprat.workflow.outcome import data_record, machine, versions
 from sprat.workflow.setting import Setting
-from sprat.workflow.student import found_options
 from sprat.workflow.trial import carry_out
+from sprat.workflow.wording import as_command, as_config, drawn_of, shown_url
 from sprat.workflow.worker import Job
 
 if TYPE_CHECKING:
     import optuna
 
-#: Fields of the recipe that a trial draws.
-_SEARCHED = ("temperature", "alpha", "rate", "augment")
-#: Options of ``tune`` that are called otherwise than what they search.
-_FLAGS = {"size": "student-size", "bits": "bits-per-weight"}
 _ENDS: tuple[State, ...] = ("complete", "pruned", "failed", "running", "waiting")
 
 
@@ -105,7 +95,8 @@ def write(tuned: Tuned, clock: Clock, progress: Progress) -> Run:
         look = tuned.setting.reference.evaluate(onnx.load_from_string(content), progress)
     write_atomic(out / "model.onnx", content)
     (out / "preview.onnx").unlink(missing_ok=True)  # of an earlier run
-    write_atomic(out / "sprat.toml", _toml(tuned, best, _line(tally, best), candidates[best]))
+    config = as_config(tuned.job, tuned.setting, candidates[best], _line(tally, best))
+    write_atomic(out / "sprat.toml", config)
     run = _record(tuned, tally, candidates, (best, reason, look), (before, after), clock)
     append(out, run.log[-1])
     samples = tuned.setting.data.choice.samples
@@ -155,55 +146,15 @@ def _model(tuned: Tuned, record: CandidateRecord, line: Line, progress: Progress
         made = carry_out(
             replace(question, recipe=recipe),
             tuned.setting,
-            _drawn(record),
+            drawn_of(record),
             record.name,
             progress=progress,
             told=lambda _epoch, _left: None,
             stop=lambda: False,
         )
         assert made is not None
-        kept = question.kept(made.sha256)
+        kept = question.kept(made[0].sha256)
     return kept.read_bytes()
-
-
-def _drawn(record: CandidateRecord) -> Draw:
-    options: dict[str, Any] = dict(record.options)
-    size = options["size"]
-    return Draw(**{**options, "size": None if size is None else sides(size)})
-
-
-def _toml(tuned: Tuned, best: int, line: Line, record: CandidateRecord) -> str:
-    """Return the configuration as a ``sprat.toml`` that ``distill`` reads."""
-    question = tuned.job.question
-    drawn = _drawn(record)
-    student, recipe, plain = question.student_of(drawn), question.recipe_of(drawn), Recipe()
-    rows: dict[str, Any] = {
-        "student": student.name,
-        "width": student.width,
-        "student-size": None if student.size is None else as_text(student.size),
-        "weights": student.weights,
-        "epochs": line.said["planned"],
-        "opset": question.opset,
-        "seed": drawn.seed(question.seed),
-    }
-    for name, value in recipe.decides().items():
-        if name in _SEARCHED or (name != "epochs" and value != getattr(plain, name)):
-            rows[name.replace("_", "-")] = value
-    # JSON's text and numbers are TOML's as well.
-    lines = [f"{k} = {json.dumps(v)}" for k, v in rows.items() if v is not None]
-    return "\n".join(
-        [
-            f"# Trial {best} of sprat tune {question.teacher.name}. To make its student:",
-            f"#   sprat distill {question.teacher.name} --config sprat.toml --data … --out student",
-            "# and to quantize it as the trial did:",
-            "#   sprat quantize student/model.onnx --method rate-distortion --data … "
-            f"--bits-per-weight {drawn.bits:g} -o small.onnx",
-            as_toml(found_options(tuned.setting)),
-            "[distill]",
-            *lines,
-            "",
-        ]
-    )
 
 
 def _record(
@@ -222,7 +173,7 @@ def _record(
         sprat=__version__,
         versions={**versions(), **{n: version(n) for n in ("torch", "torchvision", "optuna")}},
         machine=machine(),
-        command=_command(tuned),
+        command=as_command(tuned.job, tuned.setting, tuned.workers, tuned.max_drop),
         seed=question.seed,
         options={
             "max_drop": tuned.max_drop,
@@ -245,7 +196,7 @@ def _record(
             validation=validation,
         ),
         tuning=TuningRecord(
-            study=_shown(job.url),
+            study=shown_url(job.url),
             name=job.name,
             student=question.student.name,
             wanted=job.trials,
@@ -289,35 +240,6 @@ def _entry(tuned: Tuned, tally: Tally, front: tuple[int, ...], best: CandidateRe
     )
 
 
-def _command(tuned: Tuned) -> str:
-    """Return the command line that goes on with the study, or repeats it elsewhere."""
-    job = tuned.job
-    question = job.question
-    student, recipe = question.student, question.recipe
-    words = ["sprat", "tune", question.teacher.name, "--data", tuned.setting.data.source]
-    words += ["--out", question.out.name, "--student", student.name]
-    words += ["--trials", str(job.trials), "--workers", str(tuned.workers)]
-    words += ["--seed", str(question.seed), "--opset", str(question.opset)]
-    words += ["--max-drop", f"{tuned.max_drop:g}"]
-    if student.weights != "none":
-        words += ["--weights", student.weights]
-    if recipe.epochs is None:
-        words += ["--minutes-per-trial", f"{recipe.minutes:g}"]
-    if not job.url.startswith("sqlite"):
-        words += ["--study", _shown(job.url)]
-    if question.limit is not None:
-        words += ["--limit", str(question.limit)]
-    plain = Recipe()
-    for name, value in recipe.decides().items():
-        if name not in _SEARCHED and value != getattr(plain, name):
-            words += [f"--{'no-' * (value is False)}{name.replace('_', '-')}"]
-            words += [] if isinstance(value, bool) else [f"{value}"]
-    for name, text in job.space.as_json().items():
-        if text:
-            words += [f"--{_FLAGS.get(name, name)}", text]
-    return shlex.join(words)
-
-
 def _line(tally: Tally, number: int) -> Line:
     return next(line for line in tally.lines if line.first == number)
 
@@ -330,10 +252,3 @@ def _bytes(candidate: CandidateRecord) -> int:
 def _evaluation(candidate: CandidateRecord) -> Evaluation:
     assert candidate.evaluation is not None
     return candidate.evaluation
-
-
-def _shown(url: str) -> str:
-    """Return a study's URL without a password, a file's without its folder."""
-    from sprat.tuning.study import shown
-
-    return f"sqlite:///{Path(url).name}" if url.startswith("sqlite") else shown(url)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sprat.errors import SpratError
+from sprat.errors import SpratError, TrainingError
 from sprat.progress import Progress
 from sprat.record.schema import EpochRecord
 from sprat.tuning.pruning import Course, is_behind
@@ -126,10 +127,14 @@ def _objective(
         raise
     if found is None:
         raise TrialInterruptedError
-    assert found.wire is not None
-    assert found.evaluation is not None
-    trial.set_user_attr("result", found.model_dump_json())
-    return found.wire.brotli, found.evaluation.model
+    record, planned = found
+    assert record.wire is not None
+    assert record.evaluation is not None
+    if not math.isfinite(record.evaluation.model):
+        raise TrainingError("the quantized student's score is no number.")
+    trial.set_user_attr("planned", planned)
+    trial.set_user_attr("result", record.model_dump_json())
+    return record.wire.brotli, record.evaluation.model
 
 
 def _course(trial: optuna.trial.FrozenTrial) -> Course | None:

@@ -89,9 +89,7 @@ def work_apart(
                     _tell(line)
             for ready in wait(list(alive), _LOOK):
                 worker = next(w for w in crew if w.line is ready)
-                try:
-                    _hear(worker, progress, told, errors)
-                except EOFError:
+                if not _hear(worker, progress, told, errors):
                     del alive[worker.line]
                     worker.process.join()
                     if worker.process.exitcode:
@@ -130,8 +128,12 @@ def _tell(line: Connection) -> None:
         return
 
 
-def _hear(worker: _Worker, progress: Progress, told: Told, errors: list[SpratError]) -> None:
-    kind, *rest = worker.line.recv()
+def _hear(worker: _Worker, progress: Progress, told: Told, errors: list[SpratError]) -> bool:
+    """Hear what a worker says; return False when it has ended."""
+    try:
+        kind, *rest = worker.line.recv()
+    except (EOFError, OSError):
+        return False
     if kind == "progress":
         stage, done, total = rest
         progress(f"worker {worker.number}: {stage}", done, total)
@@ -140,3 +142,4 @@ def _hear(worker: _Worker, progress: Progress, told: Told, errors: list[SpratErr
     else:
         made, what, where, hint = rest
         errors.append(made(what, where=where, hint=hint))
+    return True
