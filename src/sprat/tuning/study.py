@@ -13,7 +13,7 @@ import sqlalchemy
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from sprat.errors import OptionError, SpratError
 from sprat.tuning.sampler import TrialSampler
@@ -73,7 +73,7 @@ def open_study(
     Raises:
         OptionError: The database cannot be reached.
     """
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what happens is told by the tally
     sampler = TrialSampler(seed)
     try:
         storage = _storage(url, heartbeat)
@@ -102,6 +102,14 @@ def _storage(url: str, heartbeat: int) -> RDBStorage:
     if kind in ("postgres", "postgresql"):
         url = f"postgresql+psycopg://{rest}"
     engine = {"connect_args": {"timeout": _PATIENCE}} if kind.startswith("sqlite") else {}
+    try:
+        return _connected(url, heartbeat, engine)
+    except (IntegrityError, ProgrammingError):
+        # Another worker made the tables of an empty database in the same moment.
+        return _connected(url, heartbeat, engine)
+
+
+def _connected(url: str, heartbeat: int, engine: dict[str, Any]) -> RDBStorage:
     with _experimental():
         return RDBStorage(
             url,
