@@ -74,15 +74,16 @@ page: setup
 
 test: setup servers check
 
-# The bundle is tested on real servers, and the proof in a second browser; without them those three
-# tests are skipped, with the reason.
+# The bundle and the search over students are tested on real servers, and the proof in a second
+# browser; without them those four tests are skipped, with the reason.
 servers:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-	  ! (command -v nginx && command -v caddy && command -v firefox-esr) >/dev/null; then \
-	  echo "Installing nginx, Caddy and Firefox for the tests (once)"; \
+	  ! (command -v nginx && command -v caddy && command -v firefox-esr && \
+	    ls /usr/lib/postgresql/*/bin/initdb) >/dev/null 2>&1; then \
+	  echo "Installing nginx, Caddy, Firefox and PostgreSQL for the tests (once)"; \
 	  { apt-get -qq update && env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-	    apt-get -qq install --yes nginx-light libnginx-mod-http-brotli-static caddy firefox-esr; \
-	  } >/dev/null 2>&1 || echo "nginx, Caddy and Firefox could not be installed."; \
+	    apt-get -qq install --yes nginx-light libnginx-mod-http-brotli-static caddy firefox-esr postgresql; \
+	  } >/dev/null 2>&1 || echo "nginx, Caddy, Firefox and PostgreSQL could not be installed."; \
 	fi
 
 check: $(STAMP) $(SITE)

@@ -1,14 +1,17 @@
-"""Real servers with a bundle, on the loopback interface."""
+"""Real servers on the loopback interface: with a bundle, or with a database."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _BROTLI = "/usr/lib/nginx/modules/ngx_http_brotli_static_module.so"
 
@@ -47,6 +50,33 @@ def caddy(site: Path, scratch: Path) -> Iterator[str]:
     command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(config)]
     with _running(command, port) as address:
         yield address
+
+
+def postgres_tools() -> Path | None:
+    """Return the folder of PostgreSQL's programs, which Debian keeps off the path."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    on_path = shutil.which("initdb")
+    return found[-1].parent if found else Path(on_path).resolve().parent if on_path else None
+
+
+@contextmanager
+def postgres(tools: Path) -> Iterator[str]:
+    """Run a real PostgreSQL with an empty database; it refuses root, so root lends it a user."""
+    with tempfile.TemporaryDirectory(prefix="sprat-postgres-") as scratch:
+        lent: dict[str, Any] = {"cwd": scratch, "stdout": subprocess.DEVNULL}
+        if os.geteuid() == 0:
+            shutil.chown(scratch, "postgres", "postgres")
+            lent |= {"user": "postgres", "group": "postgres", "extra_groups": []}
+        place, port = f"{scratch}/data", _free_port()
+        make = [str(tools / "initdb"), "-D", place, "-U", "sprat", "-A", "trust", "--no-sync"]
+        subprocess.run([*make, "-E", "UTF8", "--locale=C"], check=True, **lent)
+        options = f"-F -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
+        control = [str(tools / "pg_ctl"), "-D", place, "-w", "-l", f"{scratch}/log"]
+        subprocess.run([*control, "-o", options, "start"], check=True, **lent)
+        try:
+            yield f"postgresql://sprat@127.0.0.1:{port}/postgres"
+        finally:
+            subprocess.run([*control, "-m", "immediate", "stop"], check=True, **lent)
 
 
 def _free_port() -> int:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sprat.workflow.plan import Plan
     from sprat.workflow.prove import prove
     from sprat.workflow.tryout import tryout
+    from sprat.workflow.tune import tune
     from sprat.workflow.verify import verify
 
 __version__ = "0.1.0"
@@ -62,6 +63,7 @@ __all__ = [
     "save",
     "simplify",
     "tryout",
+    "tune",
     "verify",
 ]
 
@@ -90,6 +92,7 @@ _HOMES = {
     "save": "sprat.model.load:save",
     "simplify": "sprat.graph.simplify:simplify",
     "tryout": "sprat.workflow.tryout:tryout",
+    "tune": "sprat.workflow.tune:tune",
     "verify": "sprat.workflow.verify:verify",
 }
 

@@ -2,4 +2,5 @@
 
 from sprat.cli import main
 
-main()
+if __name__ == "__main__":  # the worker processes of tune import this file as well
+    main()

@@ -18,6 +18,8 @@ _HUGGING_FACE = "preprocessor_config.json"
 _MAX_TEXT_BYTES = 1 << 20
 #: Keys of each table of ``sprat.toml``.
 _OUTPUT_KEYS = ("kind", "name", "threshold", "metric")
+#: Tables of ``sprat.toml`` that hold options of one command.
+_COMMANDS = ("distill", "tune")
 
 Resize = Literal["stretch", "shortest", "letterbox"]
 Channels = Literal["rgb", "bgr", "gray"]
@@ -153,15 +155,46 @@ def _sources(
         yield given.model_dump(exclude_none=True)
 
 
-def _from_toml(path: Path) -> dict[str, Any]:
+def read_table(path: Path, command: str) -> dict[str, Any]:
+    """Return the options of one command in a ``sprat.toml``; none where it has no such table.
+
+    Args:
+        path: The file.
+        command: ``distill`` or ``tune``.
+
+    Raises:
+        OptionError: It cannot be read, or the table is none.
+    """
+    found = _toml(path).get(command, {})
+    if not isinstance(found, dict):
+        raise OptionError(f"has {command!r} where the table [{command}] may be.", where=str(path))
+    return found
+
+
+def read_file(path: Path) -> DataOptions:
+    """Return what a ``sprat.toml`` that the user named says of data and outputs.
+
+    Raises:
+        OptionError: It cannot be read, or says something that is not understood.
+    """
+    return DataOptions(**_from_toml(path))
+
+
+def _toml(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(_text(path))
+        return tomllib.loads(_text(path))
     except tomllib.TOMLDecodeError as error:
         raise OptionError(f"is not TOML: {error}.", where=str(path)) from error
+
+
+def _from_toml(path: Path) -> dict[str, Any]:
+    content = _toml(path)
     data_keys = tuple(key for key in DataOptions.model_fields if key not in _OUTPUT_KEYS)
     known = {"data": data_keys, "output": _OUTPUT_KEYS}
     merged: dict[str, Any] = {}
     for table, values in content.items():
+        if table in _COMMANDS:
+            continue
         if table not in known or not isinstance(values, dict):
             raise OptionError(
                 f"has {table!r} where only the tables [data] and [output] may be.", where=str(path)

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 import torchvision
 from torch import nn
 from torchvision.models import efficientnet, mnasnet, shufflenetv2
@@ -66,6 +67,18 @@ def build(
     student.check()
     body = _network(student, columns, channels, size)
     return body, take_in(body, student)
+
+
+def has_widths(name: str) -> bool:
+    """Say whether a network's channels can be scaled."""
+    return name in _WIDE
+
+
+def parameters(student: Student, columns: int, channels: int, size: tuple[int, ...]) -> int:
+    """Return how many parameters a student has; arguments and errors are those of :func:`build`."""
+    with torch.random.fork_rng():
+        body, _ = build(student, columns, channels, size)
+    return sum(p.numel() for p in body.parameters())
 
 
 def _network(student: Student, columns: int, channels: int, size: tuple[int, ...]) -> nn.Module:

@@ -1,4 +1,4 @@
-"""``run.json``: the record of one ``sprat optimize`` or ``distill``, as versioned pydantic models.
+"""``run.json``: the record of one ``sprat optimize``, ``distill`` or ``tune``, as pydantic models.
 
 The JSON Schema made from :class:`Run` is published as ``docs/run.schema.json``.
 """
@@ -66,7 +66,7 @@ class CandidateRecord(_Record):
 
     name: str = Field(description="Short and unique in the run, such as 'static-minmax'.")
     method: str = Field(
-        description="float32, float16, dynamic, static, weights, rate-distortion, distill"
+        description="float32, float16, dynamic, static, weights, rate-distortion, distill, tune"
     )
     options: dict[str, JsonValue] = Field(default_factory=dict)
     outcome: Outcome
@@ -131,6 +131,36 @@ class DistillationRecord(_Record):
     curve: tuple[EpochRecord, ...]
 
 
+class TrialRecord(_Record):
+    """One trial of a search over students; what it gave is the candidate of the same number."""
+
+    number: int = Field(description="Of its first attempt in the study.")
+    state: Literal["waiting", "running", "complete", "pruned", "failed"]
+    attempts: int = Field(description="More than one where a worker was killed.")
+    seed: int | None = Field(default=None, description="Of its training; none before it began.")
+    parameters: int | None = Field(default=None, description="Of its student.")
+    drawn: dict[str, JsonValue] = Field(default_factory=dict, description="Its configuration.")
+    epochs: int = Field(default=0, description="Done.")
+    planned: int = Field(default=0, description="Epochs.")
+    note: str = Field(default="", description="Why it ended without a result.")
+
+
+class TuningRecord(_Record):
+    """A search over students by bytes and accuracy; the teacher is the run's model."""
+
+    study: str = Field(description="URL of the study, without a password.")
+    name: str = Field(description="Of the study there: a hash of the question.")
+    student: str
+    wanted: int = Field(description="Trials.")
+    workers: int = Field(description="Processes of this run.")
+    space: dict[str, str] = Field(description="What was searched, as options would say it.")
+    trials: tuple[TrialRecord, ...]
+    front: tuple[int, ...] = Field(
+        description="Trials that no other beats in both bytes and score, smallest first."
+    )
+    best: int = Field(description="The trial whose configuration is in sprat.toml.")
+
+
 class LogEntry(_Record):
     """One line of the implementation log."""
 
@@ -161,6 +191,9 @@ class Run(_Record):
     layers: tuple[LayerRecord, ...] = ()
     distillation: DistillationRecord | None = Field(
         default=None, description="How the student was taught, where distill made the model."
+    )
+    tuning: TuningRecord | None = Field(
+        default=None, description="The trials, where tune searched for the student."
     )
     proof: Proof | None = Field(default=None, description="What sprat prove measured.")
     timings: dict[str, float] = Field(description="Seconds by stage.")

@@ -29,7 +29,9 @@ from sprat.report.plane import (
 )
 from sprat.report.texts import printable, say, word
 
-_CURVES = {"rate-distortion": [1, 0], "rate-distortion-static": [2, 3]}
+_FRONT = "front"
+_TRIAL = "tune"
+_CURVES = {"rate-distortion": [1, 0], "rate-distortion-static": [2, 3], _FRONT: [1, 0]}
 _LABEL_LENGTH = 26
 _NAMED_LAYERS = 3
 
@@ -75,7 +77,8 @@ def size_chart(run: Run, language: str, shape: Shape) -> Markup:
         return Markup()
     sizes = [run.model.wire.brotli, *(count for _, count, _ in measured)]
     plane = _size_plane(run.choice.max_drop, sizes, [e for _, _, e in measured], shape)
-    tried = [_candidate(c, max(1, count), e, plane) for c, count, e in measured]
+    front = _front(run)
+    tried = [_candidate(c, max(1, count), e, plane, front) for c, count, e in measured]
     points = [*tried, _original(run, language)]
     x, y = plane.axes(
         say("axis_bytes", language),
@@ -90,7 +93,9 @@ def size_chart(run: Run, language: str, shape: Shape) -> Markup:
     layers = [
         *_budget(run.choice.max_drop, plane, x, y),
         text([{"x": at[0], "y": at[1], "label": budget}], x, y),
-        *_curves([(c.method, p) for (c, _, _), p in zip(measured, tried, strict=True)], x, y),
+        *_curves(
+            [(_curve(c, front), p) for (c, _, _), p in zip(measured, tried, strict=True)], x, y
+        ),
         intervals(points, x, y),
         *symbols(points, x, y),
         *names(points, points, plane, x, y, [place]),
@@ -161,11 +166,24 @@ def _size_plane(
     return Plane(shape, x, (bottom - spare, top + spare))
 
 
-def _candidate(c: CandidateRecord, count: int, e: Evaluation, plane: Plane) -> Point:
-    chosen, on_curve = c.outcome == "chosen", c.method in _CURVES
+def _front(run: Run) -> frozenset[str]:
+    """Return the names of the trials on the front of a search."""
+    tuned = run.tuning
+    return frozenset() if tuned is None else frozenset(f"trial-{n}" for n in tuned.front)
+
+
+def _curve(c: CandidateRecord, front: frozenset[str]) -> str:
+    return _FRONT if c.name in front else c.method
+
+
+def _candidate(
+    c: CandidateRecord, count: int, e: Evaluation, plane: Plane, front: frozenset[str]
+) -> Point:
+    chosen, on_curve = c.outcome == "chosen", _curve(c, front) in _CURVES
     beyond = e.drop > plane.y[1]
     colour = ACCENT if on_curve or chosen else PEER
-    name = "" if on_curve and not chosen else short(printable(c.name), _LABEL_LENGTH)
+    is_plain = on_curve or c.method == _TRIAL  # one of many: a name would tell nothing
+    name = "" if is_plain and not chosen else short(printable(c.name), _LABEL_LENGTH)
     return Point(
         x=count,
         y=_clamp(e.drop, plane.y),
@@ -211,7 +229,7 @@ def _budget_place(label: str, max_drop: float, plane: Plane) -> Box:
 
 
 def _curves(tried: Sequence[tuple[str, Point]], x: Any, y: Any) -> list[Any]:
-    """Join the points of each rate-distortion method, those of the second by dots."""
+    """Join the points of a front and of each rate-distortion method, the second's by dots."""
     layers = []
     for method, dash in _CURVES.items():
         joined = [asdict(point) for name, point in tried if name == method]

@@ -17,6 +17,7 @@ from sprat.record.schema import (
     EpochRecord,
     LayerRecord,
     Run,
+    TrialRecord,
 )
 from sprat.report.pictures import thumbnail
 
@@ -116,6 +117,35 @@ def epoch_rows(taught: DistillationRecord) -> list[EpochRecord]:
     count = len(taught.curve)
     kept = {round(i * (count - 1) / (_SHOWN_EPOCHS - 1)) for i in range(_SHOWN_EPOCHS)}
     return [row for i, row in enumerate(taught.curve) if i in kept or row.epoch == taught.best]
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """A trial, what it gave, and whether nothing beats it in both bytes and score."""
+
+    trial: TrialRecord
+    candidate: CandidateRecord | None
+    is_on_front: bool
+    is_best: bool
+
+    @property
+    def drawn(self) -> str:
+        """Its configuration in words."""
+        return ", ".join(f"{k} {v}" for k, v in self.trial.drawn.items() if v is not None)
+
+
+def trial_rows(run: Run) -> list[TrialRow]:
+    """Return the trials of a search: the front by size, then the others by number."""
+    tuned = run.tuning
+    if tuned is None:
+        return []
+    tried = {c.name: c for c in run.candidates}
+    place = {number: i for i, number in enumerate(tuned.front)}
+    rows = [
+        TrialRow(t, tried.get(f"trial-{t.number}"), t.number in place, t.number == tuned.best)
+        for t in tuned.trials
+    ]
+    return sorted(rows, key=lambda r: (place.get(r.trial.number, len(place)), r.trial.number))
 
 
 @dataclass(frozen=True)

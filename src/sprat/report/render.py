@@ -94,6 +94,7 @@ def _evidence(run: Run, samples: Mapping[str, Path | bytes]) -> dict[str, Any]:
         "more_layers": figures.hidden_layers(run),
         **_browser(run, samples),
         **_training(run),
+        "trials": figures.trial_rows(run),
     }
 
 
@@ -123,7 +124,11 @@ def _browser(run: Run, samples: Mapping[str, Path | bytes]) -> dict[str, Any]:
 
 def _reason(run: Run) -> Text:
     """Return the record's reason in English, and what it means in Chinese."""
-    key = "distill" if run.distillation is not None else run.choice.goal
+    key: str = run.choice.goal
+    if run.distillation is not None:
+        key = "distill"
+    elif run.tuning is not None:
+        key = "tune" if run.choice.validation.drop <= run.choice.max_drop else "tune_missed"
     return Text(printable(run.choice.reason), TEXTS[f"reason_{key}"].zh)
 
 

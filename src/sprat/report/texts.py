@@ -65,6 +65,40 @@ TEXTS: dict[str, Text] = {
     "reason_distill": Text(
         "The epoch that is best on the validation samples.", "在验证样本上表现最好的一轮。"
     ),
+    "reason_tune": Text(
+        "Fewest br-11 bytes of the trials within the accuracy budget.",
+        "在满足精度预算的试验中，br-11 字节数最少。",
+    ),
+    "reason_tune_missed": Text(
+        "No trial holds the accuracy budget; this one loses least.",
+        "没有试验满足精度预算；此试验损失最小。",
+    ),
+    # the search over students
+    "tuning": Text("The search over students", "学生模型的搜索"),
+    "tuning_text": Text(
+        "{trials} of {wanted} trials, in which {student} learned from {teacher} and was quantized. "
+        "No other trial has both fewer bytes and a higher score than the {front} on the front.",
+        "共 {trials} / {wanted} 次试验：{student} 以 {teacher} 为教师进行学习，然后量化。"
+        "前沿上的 {front} 次试验，没有其他试验能同时以更少字节得到更高得分。",
+    ),
+    "tuning_note": Text(
+        "A trial is ended early if its loss on the validation samples is behind the median of "
+        "those that are no larger. sprat.toml holds the best configuration within the budget:",
+        "若某试验在验证样本上的损失落后于不大于它的其他试验的中位数，则提前结束。"
+        "sprat.toml 保存预算内的最佳配置：",
+    ),
+    "front_note": Text(
+        "Each point is a trial, measured on {split} ({count} samples); the line through it is its "
+        "95 % interval. Further left is smaller, further down is better. The shaded part is over "
+        "the budget; hollow points missed it. The curve joins the front.",
+        "每个点是一次试验，在 {split}（{count} 个样本）上测得；穿过它的竖线为 95 % 置信区间。"
+        "越靠左越小，越靠下越好。阴影部分超出预算，空心点未满足预算。曲线连接前沿。",
+    ),
+    "trial": Text("trial", "试验"),
+    "parameters": Text("parameters", "参数"),
+    "epochs_done": Text("epochs", "轮数"),
+    "configuration": Text("configuration", "配置"),
+    "on_front": Text("on the front", "在前沿上"),
     # the training
     "training": Text("Training", "训练"),
     "training_text": Text(
@@ -114,6 +148,10 @@ TEXTS: dict[str, Text] = {
     "no_last_look": Text(
         "Measured on the samples that the choice was made on: there was no other set.",
         "此结果与选择模型所用的是同一批样本：没有另外的测试集。",
+    ),
+    "not_yet_looked": Text(
+        "Measured on the samples that the choice was made on: a search does not look at test.",
+        "此结果与选择所用的是同一批样本：搜索过程不查看 test。",
     ),
     "time_figure": Text(
         "{ratio} of the original's native time ({low} to {high})",
@@ -364,6 +402,11 @@ WORDS: dict[str, Text] = {
     "patience": Text("no further gain", "不再提升"),
     "minutes": Text("the time limit", "时间上限"),
     "interrupted": Text("an interruption", "中断"),
+    "not looked at": Text("not looked at", "未查看"),
+    "waiting": Text("waiting", "等待中"),
+    "running": Text("under way", "进行中"),
+    "complete": Text("complete", "完成"),
+    "pruned": Text("ended early", "提前结束"),
     "the one last look": Text("the one last look", "最后一次检验"),
 }
 

@@ -86,13 +86,18 @@ def distill(
     clock = Clock(how.minutes, stop)
     with clock.stage("read and run the teacher"):
         setting = open_setting(teacher, data, options, limit=limit, progress=progress)
-        _check_data(setting)
+        check_data(setting)
     asked = Asked(teacher, out, setting, network, how, opset, max_drop, seed, limit)
     found = teach(asked, clock, progress, told, stop)
     return write(asked, found, clock, progress)
 
 
-def _check_data(setting: Setting) -> None:
+def check_data(setting: Setting) -> None:
+    """Refuse data that there is nothing to learn from.
+
+    Raises:
+        DataNotFoundError: There is no split ``train``.
+    """
     if setting.data.train is None:
         raise DataNotFoundError(
             "there is no split train to learn from.",

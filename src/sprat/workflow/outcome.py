@@ -211,18 +211,21 @@ def _log(setting: Setting, found: Findings, validation: Evaluation) -> tuple[Log
     return tuple(lines)
 
 
-def data_record(setting: Setting, *, train: str = "calibration") -> DataRecord:
+def data_record(
+    setting: Setting, *, train: str = "calibration", test: str = "the one last look"
+) -> DataRecord:
     """Return the record of the data.
 
     Args:
         setting: The original and its data.
         train: What the split of that name is for.
+        test: What that one is for.
     """
     data = setting.data
     roles: list[tuple[str, Dataset | None, str]] = [
         ("train", data.train, train),
         ("val", data.val, "choice" if data.train else f"{train} and choice"),
-        ("test", data.test, "the one last look"),
+        ("test", data.test, test),
     ]
     return DataRecord(
         source=data.source,

@@ -118,7 +118,7 @@ def write(asked: Asked, found: Found, clock: Clock, progress: Progress) -> Run:
         test = _last_look(setting, found.model, progress)
     write_atomic(out / "model.onnx", content)
     (out / "preview.onnx").unlink(missing_ok=True)  # of an earlier run
-    write_atomic(out / "sprat.toml", as_toml(_options(setting)))
+    write_atomic(out / "sprat.toml", as_toml(found_options(setting)))
     run = _record(asked, found, clock, content, (before, after), (validation, test), speed)
     append(out, run.log[-1])
     pictures = {s.name: s.path for s in setting.data.choice.samples if s.path is not None}
@@ -135,7 +135,7 @@ def _last_look(setting: Setting, model: onnx.ModelProto, progress: Progress) -> 
     return setting.on(final, "test", progress).evaluate(model, progress)
 
 
-def _options(setting: Setting) -> DataOptions:
+def found_options(setting: Setting) -> DataOptions:
     """Return what was found out of the data, so that the next command guesses nothing."""
     how, reading = setting.data.preprocess, setting.reference.reading
     known: dict[str, Any] = {} if how is None else {**asdict(how)}

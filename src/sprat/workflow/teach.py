@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -28,7 +29,7 @@ from sprat.workflow.outcome import versions
 from sprat.workflow.setting import Setting, is_fixed
 from sprat.workflow.student import Asked, Found
 
-__all__ = ["check_opset", "teach"]
+__all__ = ["check_opset", "contract_with", "teach"]
 
 #: Samples on which the export is held against torch.
 _CHECKED = 8
@@ -42,6 +43,7 @@ def teach(
     progress: Progress,
     told: Told,
     stop: Callable[[], bool],
+    states: Path | None = None,
 ) -> Found:
     """Ask the teacher, teach the student, export it.
 
@@ -51,6 +53,7 @@ def teach(
         progress: Told how far the work is.
         told: Told of each epoch.
         stop: Asked at each step; True ends the training.
+        states: Folder for the state after each epoch; beside the teacher's answers by default.
 
     Returns:
         The student.
@@ -63,7 +66,7 @@ def teach(
     setting, recipe = asked.setting, asked.recipe
     train_set, preprocess = setting.data.train, setting.data.preprocess
     assert train_set is not None
-    contract = _contract(setting)
+    contract = contract_with(setting)
     terms = Terms(contract)
     labels = terms.columns_of([sample.label for sample in train_set.samples])
     intake = intake_of(contract, asked.student, preprocess)
@@ -103,7 +106,7 @@ def teach(
             lesson,
             recipe,
             seed=asked.seed,
-            state=asked.out / ".work" / f"training-{_key(asked, body)}.pt",
+            state=(states or asked.out / ".work") / f"training-{_key(asked, body)}.pt",
             validate=lambda scores: setting.reference.compare(
                 {contract.output: whole.finish(scores).numpy()}
             ),
@@ -120,7 +123,8 @@ def teach(
     return Found(model, trained, parameters, tuple(size), augmentation_name, notes)
 
 
-def _contract(setting: Setting) -> Contract:
+def contract_with(setting: Setting) -> Contract:
+    """Return the teacher's input and output, as its data is read."""
     how = setting.data.preprocess
     layout = how.layout if how is not None else setting.options.layout or "nchw"
     reference = setting.reference

@@ -17,11 +17,12 @@ from sprat.cli.commands import (
     serve,
     simplify,
     try_,
+    tune,
     verify,
 )
 
 _IN_ORDER = (
-    *(inspect, simplify, quantize, compare, optimize, distill, prove, try_),
+    *(inspect, simplify, quantize, compare, optimize, distill, tune, prove, try_),
     *(compile, bundle, serve, verify, history),
 )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sprat.cli.config import ConfigOption, with_file
 from sprat.cli.options import (
     DataOption,
     JsonOption,
@@ -95,6 +96,7 @@ def command(
     ] = 2.0,
     seed: SeedOption = 0,
     limit: LimitOption = None,
+    config: ConfigOption = None,
     json: JsonOption = False,
     options: Any = None,
 ) -> None:
@@ -115,6 +117,7 @@ def command(
       sprat distill model.onnx --data doodles --out student --student-size 112x112 --mirror
       sprat distill model.onnx --data photos --out student --weights imagenet --minutes 20
       sprat distill model.onnx --data tensors.npz --out student --student mine.nets:small
+      sprat distill model.onnx --data photos --out student --config tuned/sprat.toml
     """
     from sprat.distillation.configs import Recipe, Student
     from sprat.workflow.distill import distill
@@ -147,7 +150,7 @@ def command(
             recipe=recipe,
             opset=opset,
             max_drop=max_drop,
-            options=options,
+            options=with_file(options, config),
             seed=seed,
             limit=limit,
             progress=progress,
