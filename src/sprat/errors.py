@@ -19,6 +19,7 @@
     │   └── PackageMissingError     a package that only one command needs is not installed
     ├── BrowserError                the browser crashed, hung or does not start (exit code 3)
     │   └── ThrottleError           its network is not as fast as it was told to be
+    ├── NativeCrashError            native code died on what it was given (exit code 3)
     ├── LeanMismatchError           the lean runtime answers otherwise than native   (exit code 1)
     ├── ExportError                 an export is not what was asked for             (exit code 1)
     ├── TrainingError               a training that leads nowhere                   (exit code 1)
@@ -124,6 +125,12 @@ class BrowserError(SpratError):
 
 class ThrottleError(BrowserError):
     """The browser's network is not as fast as it was told to be: no time on it can be trusted."""
+
+
+class NativeCrashError(SpratError):
+    """Native code died on what it was given, or memory ran out; the command line contains it."""
+
+    exit_code = 3
 
 
 class LeanMismatchError(SpratError):
