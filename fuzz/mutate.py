@@ -18,8 +18,8 @@ _FLOATS = (0.0, -1.0, 1e30, float("inf"), float("nan"))
 Kind = Callable[[bytes, random.Random], bytes]
 
 
-def mutant(bases: Sequence[bytes], seed: int, index: int) -> bytes:
-    """Return one damaged copy of a serialized model; the same for the same seed and index.
+def mutant(bases: Sequence[bytes], seed: int, index: int) -> tuple[int, bytes]:
+    """Return which model was damaged, and how it is now; the same for the same seed and index.
 
     Args:
         bases: Serialized models.
@@ -27,7 +27,8 @@ def mutant(bases: Sequence[bytes], seed: int, index: int) -> bytes:
         index: Of the mutant; the kinds of damage take turns.
     """
     rng = random.Random(f"{seed}:{index}")
-    return _KINDS[index % len(_KINDS)](rng.choice(bases), rng)
+    base = rng.randrange(len(bases))
+    return base, _KINDS[index % len(_KINDS)](bases[base], rng)
 
 
 def _flip(content: bytes, rng: random.Random) -> bytes:
