@@ -10,6 +10,7 @@
     │   │   ├── ModelFormatError    not ONNX: truncated, HTML, a checkpoint of another kind
     │   │   ├── ExternalDataError   external data is missing, too short, or leaves the folder
     │   │   └── UnsupportedModelError  valid ONNX that the runtime here cannot load or run
+    │   │       ├── EndlessModelError     ... whose run does not end in time
     │   │       └── LeanUnsupportedError  ... that the lean runtime has no steps for
     │   ├── DataError               the samples
     │   │   ├── DataNotFoundError   no such folder or file, or nothing in it
@@ -19,6 +20,7 @@
     │   └── PackageMissingError     a package that only one command needs is not installed
     ├── BrowserError                the browser crashed, hung or does not start (exit code 3)
     │   └── ThrottleError           its network is not as fast as it was told to be
+    ├── NativeCrashError            native code died on what it was given (exit code 3)
     ├── LeanMismatchError           the lean runtime answers otherwise than native   (exit code 1)
     ├── ExportError                 an export is not what was asked for             (exit code 1)
     ├── TrainingError               a training that leads nowhere                   (exit code 1)
@@ -26,10 +28,21 @@
     └── OutputError                 the result cannot be written                (exit code 2)
 
 Each error carries three fields: ``what`` happened, ``where`` (a file, a node, an option) and
-``hint``, what to do about it. ``str(error)`` joins them in that order.
+``hint``, what to do about it. ``str(error)`` joins them in that order. Each part is at most 400
+printable characters, whatever a stranger's file is called or says.
 """
 
 from __future__ import annotations
+
+
+#: Characters of each part of an error: a stranger's names and a library's words have no end.
+_LONGEST = 400
+
+
+def _clear(text: str) -> str:
+    """Return a text of bounded length without characters that could move a cursor."""
+    shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return "".join(c if c.isprintable() else "?" for c in shown)
 
 
 class SpratError(Exception):
@@ -47,10 +60,10 @@ class SpratError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
-        self.what = what
-        self.where = where
-        self.hint = hint
-        super().__init__(what, where, hint)
+        self.what = _clear(what)
+        self.where = _clear(where)
+        self.hint = _clear(hint)
+        super().__init__(self.what, self.where, self.hint)
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
@@ -86,6 +99,10 @@ class ExternalDataError(ModelError):
 
 class UnsupportedModelError(ModelError):
     """The model is ONNX, but the runtime here cannot load or run it."""
+
+
+class EndlessModelError(UnsupportedModelError):
+    """A run of the model does not end in time: a loop without end, or a giant."""
 
 
 class LeanUnsupportedError(UnsupportedModelError):
@@ -124,6 +141,12 @@ class BrowserError(SpratError):
 
 class ThrottleError(BrowserError):
     """The browser's network is not as fast as it was told to be: no time on it can be trusted."""
+
+
+class NativeCrashError(SpratError):
+    """Native code died on what it was given, or memory ran out; the command line contains it."""
+
+    exit_code = 3
 
 
 class LeanMismatchError(SpratError):

@@ -5,7 +5,10 @@ import sys
 
 def main() -> None:
     """Run the command line; what takes time to import comes late, so that Ctrl-C is clean then."""
+    from sprat.cli.contain import contain
+
     try:
+        contain()
         from sprat.cli.app import main as run
     except KeyboardInterrupt:
         sys.exit(130)

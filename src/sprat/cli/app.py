@@ -1,7 +1,8 @@
 """The commands, and how each error becomes an exit code.
 
 Exit codes: 0 all is well; 1 the answer is no (a bar is missed, nothing smaller was found);
-2 something given is wrong; 3 the browser crashed or hung; 70 a fault of ours; 130 interrupted.
+2 something given is wrong; 3 the browser or native code crashed, or hung; 70 a fault of ours;
+130 interrupted.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from sprat.errors import ShapeMismatchError, SpratError
+from sprat.errors import EndlessModelError, ShapeMismatchError, SpratError
 from sprat.model.inspect import TensorInfo, tensor_infos
 from sprat.model.session import Feeds, Outputs, open_session, run
 
@@ -72,7 +72,7 @@ def prepare(model: onnx.ModelProto, samples: Sequence[Feeds] | None = None) -> P
         What changed models are compared with.
 
     Raises:
-        UnsupportedModelError: The model cannot be run.
+        UnsupportedModelError: The model cannot be run, or does not end.
         ShapeMismatchError: The samples do not fit, or no noise does.
     """
     session = open_session(model)
@@ -83,6 +83,8 @@ def prepare(model: onnx.ModelProto, samples: Sequence[Feeds] | None = None) -> P
         try:
             feeds = noise(tensor_infos(model), size)
             return Proof((feeds,), (run(session, feeds),))
+        except EndlessModelError:
+            raise
         except SpratError as error:
             failure = failure or error
     raise ShapeMismatchError(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from sprat.errors import ShapeMismatchError, UnsupportedModelError
+from sprat.errors import EndlessModelError, ShapeMismatchError, UnsupportedModelError
 from sprat.parallel import ordered_map
 
 #: One batch: input name to array, samples along axis 0.
@@ -19,6 +20,8 @@ Feeds = dict[str, NDArray[np.generic]]
 Outputs = dict[str, NDArray[np.generic]]
 
 _QUIET = 4
+#: Seconds of one run: a stranger's loop may have no end.
+LONGEST_RUN = 300.0
 
 
 def open_session(
@@ -74,12 +77,17 @@ def run(
     Raises:
         ShapeMismatchError: The arrays do not fit the inputs.
         UnsupportedModelError: The runtime cannot run the model.
+        EndlessModelError: It does not end within :data:`LONGEST_RUN` seconds.
     """
     names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
     if not names:
         return {}  # ONNX Runtime takes no names for all names
+    options = ort.RunOptions()
+    limit = Timer(LONGEST_RUN, setattr, (options, "terminate", True))
+    limit.daemon = True
+    limit.start()
     try:
-        values = session.run(names, feeds)
+        values = session.run(names, feeds, options)
     except Exception as error:  # see open_session
         message = first_line(error)
         shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in feeds.items())
@@ -89,9 +97,15 @@ def run(
                 f"the samples give {shapes}, the model wants {wanted}.",
                 hint="Set the preprocessing: --size, --layout, --channels, or sprat.toml.",
             ) from error
+        if options.terminate:
+            raise EndlessModelError(
+                f"one run on {shapes} takes more than {LONGEST_RUN:g} s."
+            ) from error
         raise UnsupportedModelError(
             f"ONNX Runtime {ort.__version__} cannot run this model on {shapes}: {message}"
         ) from error
+    finally:
+        limit.cancel()
     return dict(zip(names, values, strict=True))
 
 

@@ -21,6 +21,7 @@ from sprat.errors import BrowserError, BrowserMissingError
 
 if TYPE_CHECKING:
     from sprat.record.schema import CandidateRecord, Run
+    from sprat.workflow.budget import Budget
 
 
 @with_data_options
@@ -48,6 +49,10 @@ def command(
     prove: Annotated[
         bool, typer.Option("--prove", help="Then prove the result in a real browser.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say what would be tried and how long; write nothing."),
+    ] = False,
     seed: SeedOption = 0,
     limit: LimitOption = None,
     json: JsonOption = False,
@@ -65,12 +70,16 @@ def command(
       sprat optimize model.onnx --data photos --out small
       sprat optimize model.onnx --data photos --out fast --goal fast --max-drop 0.5
       sprat optimize model.onnx --data photos --out small --prove
+      sprat optimize model.onnx --data photos --out small --dry-run
       sprat optimize model.onnx --data tensors.npz --out small --output-kind classes
     """
     from sprat.workflow.budget import Budget
     from sprat.workflow.optimize import optimize
 
     budget = Budget(goal=goal, max_drop=max_drop, minutes=minutes, preview=preview)
+    if dry_run:
+        _foretell(model, data, budget, options, limit, json)
+        return
     with interruptible() as stop, bar(quiet=json) as progress:
         run = optimize(
             model,
@@ -90,6 +99,30 @@ def command(
     else:
         _show(run, out)
     raise typer.Exit(0 if _holds(run) else 1)
+
+
+def _foretell(
+    model: Path, data: str, budget: Budget, options: Any, limit: int | None, json: bool
+) -> None:
+    from sprat.workflow.foresee import foresee
+
+    with bar(quiet=json) as progress:
+        found = foresee(
+            model, data, budget=budget, options=options, limit=limit, progress=progress
+        )
+    if json:
+        as_json(found)
+        return
+    for line in found.notes:
+        note(line)
+    say("Samples: " + ", ".join(f"{count} for {name}" for name, count in found.samples.items()))
+    say(f"Cleaning that helps: {', '.join(found.passes) or 'none'}")
+    say(f"Would try: {', '.join(found.candidates)}")
+    say(
+        f"Time: at least {found.least_seconds:.0f} s for looking at the samples "
+        f"({found.look_seconds:.1f} s a look), at most about {found.most_seconds:.0f} s."
+    )
+    say("Nothing was written.")
 
 
 def _proved(run: Run, model: Path, data: str, out: Path, options: Any, quiet: bool) -> Run:

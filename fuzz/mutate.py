@@ -1,26 +1,34 @@
-"""Seeded damage to a model's bytes, as cut downloads, bad disks and hostile hands do it."""
+"""Seeded damage to a model, as cut downloads, bad disks and hostile hands do it."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import onnx
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-_INTEGERS = (0, -1, 1, 7, 100, 2**31 - 1, 2**31, 2**62, -(2**63))
+from fuzz.hostile import HOSTILE, TEXTS
+
+_INTEGERS = (0, -1, 1, 2, 7, 100, 10**9, 2**31 - 1, 2**31, 2**62, 2**63 - 1, -(2**63))
 _FLOATS = (0.0, -1.0, 1e30, float("inf"), float("nan"))
-_TEXTS = ("", "a", "input", "conv1", "Conv", "If", "../x", "\x1b[1m", "x" * 1000)
+
+Kind = Callable[[bytes, random.Random], bytes]
 
 
-def mutations(bases: Sequence[bytes], count: int, *, seed: int) -> Iterator[bytes]:
-    """Yield damaged copies of serialized models: flips, cuts, splices, changed fields in turn."""
-    rng = random.Random(seed)
-    kinds = (_flip, _cut, _splice, _change_fields)
-    for i in range(count):
-        yield kinds[i % len(kinds)](rng.choice(bases), rng)
+def mutant(bases: Sequence[bytes], seed: int, index: int) -> tuple[int, bytes]:
+    """Return which model was damaged, and how it is now; the same for the same seed and index.
+
+    Args:
+        bases: Serialized models.
+        seed: Seed of the campaign.
+        index: Of the mutant; the kinds of damage take turns.
+    """
+    rng = random.Random(f"{seed}:{index}")
+    base = rng.randrange(len(bases))
+    return base, _KINDS[index % len(_KINDS)](bases[base], rng)
 
 
 def _flip(content: bytes, rng: random.Random) -> bytes:
@@ -49,6 +57,28 @@ def _change_fields(content: bytes, rng: random.Random) -> bytes:
     return model.SerializeToString()
 
 
+def _change_one(content: bytes, rng: random.Random) -> bytes:
+    """Change one value that is there, so that most of these models still load."""
+    model = onnx.ModelProto.FromString(content)
+    found = [m for m in _messages(model) if m.ListFields()]
+    message = rng.choice(found)
+    _change(message, rng.choice(message.ListFields())[0], rng)
+    return model.SerializeToString()
+
+
+def _hostile(content: bytes, rng: random.Random) -> bytes:
+    """Do what nobody does by accident: see :mod:`fuzz.hostile`."""
+    model = onnx.ModelProto.FromString(content)
+    rng.choice(HOSTILE)(model, rng)
+    return model.SerializeToString()
+
+
+_KINDS: tuple[Kind, ...] = (
+    *(_flip, _hostile, _change_fields, _change_one),
+    *(_cut, _hostile, _splice, _change_one),
+)
+
+
 def _messages(message: Message) -> Iterator[Message]:
     yield message
     for field, value in message.ListFields():
@@ -67,17 +97,19 @@ def _change(message: Message, field: Any, rng: random.Random) -> None:
             current.add().CopyFrom(item)
     elif isinstance(current, str | bytes | int | float):
         setattr(message, field.name, _value(field, rng))
-    elif len(current) and rng.random() < 0.5:
+    elif len(current) and rng.random() < 0.3:
         del current[rng.randrange(len(current))]
+    elif len(current) and rng.random() < 0.6:
+        current[rng.randrange(len(current))] = _value(field, rng)
     else:
         current.append(_value(field, rng))
 
 
-def _value(field: Any, rng: random.Random) -> object:
+def _value(field: Any, rng: random.Random) -> Any:
     if field.type in (FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE):
         return rng.choice(_FLOATS)
     if field.type == FieldDescriptor.TYPE_STRING:
-        return rng.choice(_TEXTS)
+        return rng.choice(TEXTS)
     if field.type == FieldDescriptor.TYPE_BYTES:
         return rng.randbytes(rng.randint(0, 8))
     if field.enum_type is not None:

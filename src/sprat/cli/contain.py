@@ -1,0 +1,83 @@
+"""Run a command in a child process, so that native code that dies on a model takes nobody along.
+
+ONNX, ONNX Runtime and the cleaning libraries are C++ that reads strangers' files. What Python can
+refuse it refuses first (``model/check.py``); where native code dies all the same, the parent is
+still there and says so. Without ``fork`` (Windows) the command runs uncontained.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from contextlib import suppress
+from types import FrameType
+
+#: Handed on to the child, which knows how to end well.
+_HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else ()
+#: Linux: ``prctl`` with this lets a child die with its parent.
+_PR_SET_PDEATHSIG = 1
+
+
+def contain() -> None:
+    """Fork. Returns in the child; the parent waits for it and ends as it does.
+
+    Call it before threads start and before anything heavy is imported. A child that a fault ends
+    (SIGSEGV, SIGABRT …) or that is killed (out of memory) becomes one clear error, exit code 3.
+    """
+    if not _HANDED_ON:
+        return
+    parent = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
+    child = os.fork()
+    if child == 0:
+        # A group of its own, so that Ctrl-C reaches it once: through the parent.
+        os.setpgid(0, 0)
+        _die_with(parent)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
+        return
+    _hand_on_to(child)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
+    _, status = os.waitpid(child, 0)
+    _end_like(os.waitstatus_to_exitcode(status))
+
+
+def _die_with(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the line above
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _hand_on_to(child: int) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    for number in _HANDED_ON:
+        signal.signal(number, handle)
+
+
+def _end_like(code: int) -> None:
+    if code >= 0:
+        sys.exit(code)
+    number = signal.Signals(-code)
+    if number in _HANDED_ON:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    from sprat.cli.screen import complain
+    from sprat.errors import NativeCrashError
+
+    if number == signal.SIGKILL:
+        error = NativeCrashError(
+            "was killed (SIGKILL).",
+            hint="Where nobody did, memory ran out: give fewer samples or a smaller model.",
+        )
+    else:
+        error = NativeCrashError(
+            f"native code crashed ({number.name}). Nothing is half-written.",
+            hint="The model is damaged, or does what a runtime cannot: 'sprat inspect' shows it.",
+        )
+    complain(error)
+    sys.exit(error.exit_code)
