@@ -29,7 +29,7 @@ from sprat.record.schema import ReadingRecord
 
 #: Endings of text files that are worth compressing.
 _TEXTS = (".html", ".js", ".css", ".json", ".webmanifest", ".svg")
-#: What a first visit waits for is asked for with the page, not only when its script runs.
+#: What a first visit waits for is asked for with the page, before its scripts.
 _EARLY = '<link rel="preload" as="fetch" crossorigin href="./{}">\n'
 
 
@@ -211,7 +211,7 @@ def _page(wasm: str) -> dict[str, bytes]:
     built = site_files()
     entry = json.loads(built["/vite.json"])
     page = _loader() | dict(_files_of("page.html", entry, built))
-    page["index.html"] = built["/page.html"].replace(b"</head>", early + b"</head>", 1)
+    page["index.html"] = built["/page.html"].replace(b"<title>", early + b"<title>", 1)
     for name in ("app.webmanifest", "icon-192.png", "icon-512.png", "icon.svg"):
         page[name] = built[f"/{name}"]
     shell = sorted(page)
