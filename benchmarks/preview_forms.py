@@ -5,13 +5,14 @@ Usage:
 
 Rounds the model at two prices of a bit. Independent points cost the entropy of both. A full model
 that is coded knowing its preview costs, beyond the preview, the conditional entropy of its integers
-by layer: the most that embedding could save without making the full model worse. Prints bytes and
-divergences.
+by layer: the most that embedding could save without making the full model worse. Writes bytes and
+divergences to ``benchmarks/results/preview_forms.md``; about 2 minutes.
 """
 
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from sprat.quantization.rate_distortion.engine import Point
 
 #: Prices over the usual one: about 300 kB and 150 kB on the fish model.
 FULL, PREVIEW = 0.8, 5.0
+OUT = Path(__file__).parent / "results" / "preview_forms.md"
 
 
 def entropy(*columns: NDArray[np.int8]) -> float:
@@ -58,8 +60,14 @@ def main() -> None:
     ground = open_ground(options.model, options.data)
     prepared = ground.prepare()
     full, preview = (prepared.quantize(ground.rate * share) for share in (FULL, PREVIEW))
-    print(f"{machine()}\n")
-    print(table(ground, full, preview))
+    OUT.write_text(
+        "# Two independent points, or an embedded preview\n\n"
+        f"`python -m benchmarks.preview_forms`, {datetime.now(UTC):%Y-%m-%d}. {machine()}. "
+        f"{options.model.name}; bytes are the order-0 entropy of the integers, divergences those "
+        "from the original on val, preview first.\n\n"
+        f"{table(ground, full, preview)}\n"
+    )
+    print(OUT.read_text())
 
 
 if __name__ == "__main__":

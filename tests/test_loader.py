@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -399,6 +400,54 @@ def test_two_tabs_share_one_download(context: BrowserContext, server: Misbehavin
     assert ends == ["full", "full"]
     paths = [path for path, _ in server.answered if "/assets/full" in path]
     assert len(paths) == len(set(paths))
+
+
+def test_a_tab_that_loads_keeps_its_files_from_one_with_a_newer_version(
+    context: BrowserContext, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    bundle(MODEL, tmp_path / "site", data=DATA, shape=Shape(chunk=1 << 20))
+    newer = {**from_folder(tmp_path / "site"), "/index.html": PAGE, "/test.js": SCRIPT}
+    kept = """async () => (await (await caches.open("sprat:/manifest.json")).keys())
+      .map((request) => new URL(request.url).pathname)"""
+    whole = f"async () => (await ({kept})()).includes('/manifest.json')"
+    with misbehaving(dict(files)) as server:
+        old = sorted({p for p in files if "/assets/full" in p} - set(newer))
+        slow, others = old[-1], set(old[:-1])
+        assert others
+        server.faults = {slow: ["silence"] * 100}
+        first = opened(context, server)
+        first.evaluate("(retry) => void attempt(retry)", {**RETRY, "attempts": 100})
+        first.wait_for_function(
+            f"async (wanted) => {{ const found = await ({kept})();"
+            " return wanted.every((path) => found.includes(path)); }",
+            arg=sorted(others),
+        )
+        server.files = {**files, **newer}
+        second = opened(context, server)
+        assert attempt(second)["end"] == "full"
+        second.wait_for_function(whole)
+        assert others <= set(second.evaluate(kept))
+        first.close()
+        third = opened(context, server)
+        assert attempt(third)["roles"] == ["full", "full"]
+        third.wait_for_function(
+            f"async (old) => {{ const found = await ({kept})();"
+            " return !old.some((path) => found.includes(path)); }",
+            arg=old,
+        )
+
+
+@pytest.mark.parametrize(("role", "ends"), [("preview", "code"), ("full", "end")])
+def test_chunks_that_do_not_make_the_model_are_refused(
+    role: str, ends: str, context: BrowserContext, files: dict[str, bytes]
+) -> None:
+    manifest = json.loads(files["/manifest.json"])
+    model = next(m for m in manifest["models"] if m["role"] == role)
+    model["sha256"] = "0" * 64
+    with misbehaving({**files, "/manifest.json": json.dumps(manifest).encode()}) as server:
+        found = attempt(opened(context, server))
+    assert found[ends] == "integrity"
+    assert found.get("roles", ["preview", "preview"]) == ["preview", "preview"]
 
 
 def test_packed_files_of_hosts_without_encodings_load(

@@ -117,8 +117,11 @@ def test_axe_finds_nothing(width: int, scheme: Any, chromium: Browser, site: Pat
         expect(page.locator("#status")).to_have_text(FULL, timeout=30_000)
         draw(page)
         expect(page.locator("#said")).to_have_text(FISH)
-        assert violations(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        for language in ("en", "zh"):
+            assert page.evaluate("document.documentElement.lang") == language
+            assert violations(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            page.locator("#language").click()
         page.close()
     with tryout(MODEL, MODEL, DATA) as address:
         page = chromium.new_page(color_scheme=scheme, viewport=shape)

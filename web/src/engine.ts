@@ -49,6 +49,7 @@ export class Engine {
   #next = 0;
   #ended: Error | undefined;
   #warm: Promise<unknown> = Promise.resolve();
+  #kept: Promise<unknown> = Promise.resolve();
   /** What the model is, once {@link Engine.open} returned. */
   opened: Opened = { inputs: [], outputs: [], milliseconds: 0, heap: 0 };
 
@@ -122,6 +123,18 @@ export class Engine {
 
   heap(): Promise<number> {
     return this.#call("heap", []) as ReturnType<Calls["heap"]>;
+  }
+
+  /** Put a file into a cache, away from the page's own thread; its content moves to the worker. */
+  keep(cache: string, address: string, content: ArrayBuffer, how: ResponseInit): Promise<unknown> {
+    const kept = this.#call("keep", [cache, address, content, how], [content]);
+    this.#kept = Promise.allSettled([this.#kept, kept]);
+    return kept;
+  }
+
+  /** End the worker when it has kept what it was given. */
+  retire(): void {
+    void this.#kept.then(() => this.close());
   }
 
   /** End the worker; calls under way are rejected. */

@@ -18,7 +18,11 @@ import {
 import type { Runtime } from "./protocol.js";
 import {
   alone,
+  claim,
+  claimed,
+  digest,
   type Fetching,
+  type Keeper,
   openCache,
   persistently,
   RETRY,
@@ -132,7 +136,7 @@ export class Loaded {
       if (this.#end.signal.aborted) return next.engine.close();
       const before = this.#running;
       this.#running = next;
-      before.engine.close();
+      before.engine.retire();
       this.tell("upgrade", next.role);
     });
   }
@@ -210,6 +214,8 @@ class Loading {
   readonly #options: Options;
   readonly #total: number;
   readonly #cores = new Map<string, Promise<WebAssembly.Module>>();
+  readonly #models = new Map<Model, Promise<ArrayBuffer>>();
+  readonly #calm = Promise.withResolvers<Engine>();
   #loaded = 0;
 
   constructor(manifest: Manifest, store: Store, options: Options, models: Model[]) {
@@ -219,6 +225,13 @@ class Loading {
     const cores = models.flatMap((model) => model.runtime?.wasm ?? []);
     const files = [manifest.runtime.wasm, ...cores, ...models.flatMap((model) => model.chunks)];
     this.#total = files.reduce((sum, file) => sum + file.bytes, 0);
+    this.#calm.promise.catch(() => {}); // said by who keeps something
+    options.signal?.addEventListener("abort", () => this.#calm.reject(options.signal?.reason));
+  }
+
+  /** Let an engine keep what is large, once the first answers are out. */
+  calm(engine: Engine): void {
+    this.#calm.resolve(engine);
   }
 
   readonly #onBytes = (bytes: number): void => {
@@ -243,16 +256,33 @@ class Loading {
   /** Compile a runtime while it comes in; it is used only when its bytes are checked. */
   async #compiled(runtime: RuntimeFiles): Promise<WebAssembly.Module> {
     let early: Promise<WebAssembly.Module | null> = Promise.resolve(null);
-    const onBody = (body: ReadableStream<Uint8Array<ArrayBuffer>>) => {
-      const response = new Response(body, { headers: { "content-type": "application/wasm" } });
-      early = WebAssembly.compileStreaming(response).catch(() => null);
+    const onBody: Fetching["onBody"] = (body) => {
+      const module =
+        body instanceof ArrayBuffer
+          ? WebAssembly.compile(body)
+          : WebAssembly.compileStreaming(
+              new Response(body, { headers: { "content-type": "application/wasm" } }),
+            );
+      early = module.catch(() => null);
     };
-    const content = await this.#store.get(runtime.wasm, { ...this.#fetching(), onBody });
+    const keeper: Keeper = async (...file) => {
+      await this.#core(runtime); // it is compiled from what moves to the worker here
+      return (await this.#calm.promise).keep(this.#store.name, ...file);
+    };
+    const fetching = { ...this.#fetching(), onBody, keeper };
+    const content = await this.#store.get(runtime.wasm, fetching);
     return (await early) ?? WebAssembly.compile(content).catch(lacking);
   }
 
+  /** Get a model once. */
+  #model(model: Model): Promise<ArrayBuffer> {
+    const known = this.#models.get(model) ?? this.#joined(model);
+    this.#models.set(model, known);
+    return known;
+  }
+
   /** Fetch a model's chunks side by side, and join them. */
-  async model(model: Model): Promise<ArrayBuffer> {
+  async #joined(model: Model): Promise<ArrayBuffer> {
     const fetching = this.#fetching();
     const whole = new Uint8Array(model.bytes);
     let start = 0;
@@ -263,11 +293,18 @@ class Loading {
         whole.set(new Uint8Array(await this.#store.get(chunk, fetching)), at);
       }),
     );
+    if ((await digest(whole.buffer)) !== model.sha256) {
+      throw new SpratError("integrity", `the chunks do not make the ${model.role} model`);
+    }
     return whole.buffer;
   }
 
-  /** Make a model ready; `quiet` is waited for when all bytes are there. */
-  async engine(model: Model, quiet: () => Promise<unknown> = async () => {}): Promise<Running> {
+  /** Make a model ready; when all bytes are there the next one's are fetched, and `quiet` waited for. */
+  async engine(
+    model: Model,
+    next?: Model,
+    quiet: () => Promise<unknown> = async () => {},
+  ): Promise<Running> {
     const files = model.runtime ?? this.#manifest.runtime;
     const { kind = "ort", module, glue, wasm } = files;
     const runtime: Runtime = {
@@ -285,8 +322,9 @@ class Loading {
       const scripts = [module, glue].map((script) =>
         this.#store.get(script, this.#fetching(false)),
       );
-      const needed = [this.#core(files), this.model(model), ...scripts] as const;
+      const needed = [this.#core(files), this.#model(model), ...scripts] as const;
       [core, content] = await Promise.all(needed);
+      if (next !== undefined) this.#model(next).catch(() => {}); // said when its turn comes
       await quiet();
     } catch (error) {
       early.close();
@@ -332,25 +370,26 @@ async function started(
   }
 }
 
-/** Remember a version that is whole in the cache, and remove what it does not need. */
+/** Remember a version that is whole in the cache, and remove what no tab needs. */
 async function settle(
   cache: Cache | null,
   address: URL,
-  store: Store,
   manifest: Manifest,
+  kept: boolean,
   options: Options,
 ): Promise<boolean> {
   if (cache === null) return false;
+  const store = new Store(address, cache);
   const files = allFiles(manifest, wanted(manifest, options));
   const fetching = { signal: options.signal, retry: stubborn(options) };
-  for (const file of files) {
-    if (!(await store.has(file))) await store.get(file, fetching, true);
-    if (!(await store.has(file))) return false; // the cache is full
-  }
+  for (const file of files) if (!(await store.keep(file, fetching))) return false;
   return alone(address.pathname, options.signal, async () => {
     // Meanwhile a tab with another version may have removed what that one does not need.
     for (const file of files) if (!(await store.has(file))) return false;
+    // Or it remembered a version that is newer than what this first visit began with.
+    if (!kept && (await cache.match(address))) return false;
     await cache.put(address, new Response(JSON.stringify(manifest)));
+    if (await claimed(address.pathname, manifest.version)) return true;
     const needed = new Set([address.href, ...files.map((file) => store.address(file).href)]);
     for (const request of await cache.keys()) {
       if (!needed.has(request.url)) await cache.delete(request);
@@ -367,9 +406,8 @@ async function refresh(
   options: Options,
 ): Promise<void> {
   const manifest = await fetchManifest(address, options);
-  if (manifest.version === loaded.manifest.version) return;
-  const store = new Store(address, cache);
-  if (await settle(cache, address, store, manifest, options)) loaded.tell("update", manifest);
+  const settled = await settle(cache, address, manifest, true, options);
+  if (settled && manifest.version !== loaded.manifest.version) loaded.tell("update", manifest);
 }
 
 /**
@@ -387,7 +425,7 @@ export async function load(manifest: string | URL, options: Options = {}): Promi
     throw new SpratError("insecure", "the page must come over https: files cannot be checked here");
   }
   const address = new URL(manifest, document.baseURI);
-  const cache = await openCache(`sprat:${address.pathname}`);
+  const cache = await openCache(address);
   const kept = await remembered(cache, address).catch(() => null);
   if (kept !== null) {
     try {
@@ -415,19 +453,26 @@ async function version(
   const store = new Store(address, cache);
   const models = wanted(current, options);
   const loading = new Loading(current, store, options, models);
+  const release = claim(address.pathname, current.version);
   const full = models.findLast((model) => !model.runtime) ?? models[models.length - 1]!;
   // What is in the cache already needs no preview; another runtime takes over even then.
   const stored = await Promise.all(full.chunks.map((chunk) => store.has(chunk)));
   const first = stored.every(Boolean) ? full : models[0]!;
   try {
-    const loaded = new Loaded(current, await loading.engine(first), end);
     const next = models.slice(models.indexOf(first) + 1);
-    void behind(loaded, loading, next, async () => {
+    const running = await loading.engine(first, next[0]);
+    const loaded = new Loaded(current, running, end);
+    // The page's first calls, which come now, go before.
+    setTimeout(() => loaded.quiet().then(() => loading.calm(running.engine)));
+    const after = async () => {
+      release();
       if (kept) await refresh(loaded, cache, address, options);
-      else await settle(cache, address, store, current, options);
-    });
+      else await settle(cache, address, current, false, options);
+    };
+    void behind(loaded, loading, next, after).finally(release);
     return loaded;
   } catch (error) {
+    release();
     end.abort();
     throw asFailure(error, "network");
   }
@@ -441,8 +486,8 @@ async function behind(
   after: () => Promise<void>,
 ): Promise<void> {
   try {
-    for (const model of next) {
-      loaded.swap(await loading.engine(model, () => loaded.quiet()));
+    for (const [i, model] of next.entries()) {
+      loaded.swap(await loading.engine(model, next[i + 1], () => loaded.quiet()));
     }
     await after();
   } catch (error) {

@@ -41,6 +41,8 @@ export interface Calls {
   /** Run again and again for so many milliseconds, at least once; returns each run's own. */
   time: (feeds: Tensors, milliseconds: number) => Promise<number[]>;
   heap: () => Promise<number>;
+  /** Put a file into a cache. */
+  keep: (cache: string, address: string, content: ArrayBuffer, how: ResponseInit) => Promise<void>;
 }
 
 export interface Request {

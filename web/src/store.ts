@@ -20,19 +20,27 @@ export const RETRY: Retry = { attempts: 5, pause: 250, silence: 15_000 };
 const LONGEST_PAUSE = 8_000;
 const PARALLEL = 6;
 
+export type Keeper = (address: string, content: ArrayBuffer, how: ResponseInit) => Promise<unknown>;
+
 export interface Fetching {
   retry?: Retry | undefined;
   signal?: AbortSignal | undefined;
   /** Told decoded bytes as they come in; negative where an attempt is thrown away. */
   onBytes?: (bytes: number) => void;
-  /** Given each attempt's decoded bytes as they come in, before they are checked. */
-  onBody?: (body: ReadableStream<Uint8Array<ArrayBuffer>>) => void;
+  /** Given each attempt's decoded bytes as they come in, or the kept ones, before they are checked. */
+  onBody?: (body: ReadableStream<Uint8Array<ArrayBuffer>> | ArrayBuffer) => void;
+  /** Puts the file into the cache, where the page's own thread is not to do it. */
+  keeper?: Keeper;
 }
 
-/** Open the cache; null in private windows and where storage is refused. */
-export async function openCache(name: string): Promise<Cache | null> {
+function cacheName(manifest: URL): string {
+  return `sprat:${manifest.pathname}`;
+}
+
+/** Open a bundle's cache; null in private windows and where storage is refused. */
+export async function openCache(manifest: URL): Promise<Cache | null> {
   try {
-    return await caches.open(name);
+    return await caches.open(cacheName(manifest));
   } catch {
     return null;
   }
@@ -50,7 +58,7 @@ function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
   return promise.finally(() => signal?.removeEventListener("abort", end));
 }
 
-async function digest(content: ArrayBuffer): Promise<string> {
+export async function digest(content: ArrayBuffer): Promise<string> {
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
@@ -159,13 +167,31 @@ export function alone<T>(
   return navigator.locks.request(`sprat:${name}`, options, work) as Promise<T>;
 }
 
+/** Tell other tabs that a version loads here, so that they leave its files; returns what ends it. */
+export function claim(path: string, version: string): () => void {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const name = `sprat:${path} ${version}`;
+  navigator.locks?.request(name, { mode: "shared" }, () => promise).catch(() => {});
+  return resolve;
+}
+
+/** Say whether a version other than this one loads in some tab. */
+export async function claimed(path: string, version: string): Promise<boolean> {
+  const { held = [] } = (await navigator.locks?.query()) ?? {};
+  const start = `sprat:${path} `;
+  return held.some(({ name }) => name?.startsWith(start) && name !== start + version);
+}
+
 export class Store {
+  /** Of the cache. */
+  readonly name: string;
   readonly #base: URL;
   readonly #cache: Cache | null;
   #running = 0;
   readonly #queue: (() => void)[] = [];
 
   constructor(base: URL, cache: Cache | null) {
+    this.name = cacheName(base);
     this.#base = base;
     this.#cache = cache;
   }
@@ -178,13 +204,19 @@ export class Store {
     return (await this.#cache?.match(this.address(file))) !== undefined;
   }
 
-  /** Return a file's bytes, whole and checked; at once, or when the cache has them too. */
-  async get(file: File, fetching: Fetching = {}, whenKept = false): Promise<ArrayBuffer> {
-    const kept = await this.#kept(file);
-    if (kept !== null) {
-      fetching.onBytes?.(kept.byteLength);
-      return kept;
-    }
+  /** See to it that the cache has a file; false where it refuses, as when it is full. */
+  async keep(file: File, fetching: Fetching): Promise<boolean> {
+    const work = async () => {
+      if (!(await this.has(file))) await this.#fetched(file, fetching);
+    };
+    if (!(await this.has(file))) await alone(file.sha256, fetching.signal, work);
+    return this.has(file);
+  }
+
+  /** Return a file's bytes, whole and checked, before they are kept. */
+  async get(file: File, fetching: Fetching = {}): Promise<ArrayBuffer> {
+    const kept = await this.#kept(file, fetching);
+    if (kept !== null) return kept;
     await this.#slot();
     const { promise, resolve, reject } = Promise.withResolvers<ArrayBuffer>();
     const work = () => this.#fetched(file, fetching, resolve);
@@ -192,7 +224,6 @@ export class Store {
     const done = this.#cache === null ? work() : alone(file.sha256, fetching.signal, work);
     done.catch(reject);
     try {
-      if (whenKept) await done;
       return await promise;
     } catch (error) {
       if (fetching.signal?.aborted) throw new SpratError("aborted", "the load was ended");
@@ -207,39 +238,36 @@ export class Store {
   async #fetched(
     file: File,
     fetching: Fetching,
-    arrived: (content: ArrayBuffer) => void,
+    arrived: (content: ArrayBuffer) => void = () => {},
   ): Promise<void> {
-    const kept = await this.#kept(file);
-    if (kept !== null) {
-      fetching.onBytes?.(kept.byteLength);
-      return arrived(kept);
-    }
+    const kept = await this.#kept(file, fetching);
+    if (kept !== null) return arrived(kept);
     const address = this.address(file);
     const content = await persistently(file.path, fetching, (attempt) =>
       once(address, file, attempt, fetching),
     );
     arrived(content);
-    await this.#keep(address, file, content);
-  }
-
-  /** What the cache holds is checked too: a tab may have died, a disk may be broken. */
-  async #kept(file: File): Promise<ArrayBuffer | null> {
-    const found = await this.#cache?.match(this.address(file)).catch(() => undefined);
-    if (found === undefined) return null;
-    const content = await found.arrayBuffer();
-    if (content.byteLength === file.bytes && (await digest(content)) === file.sha256)
-      return content;
-    await this.#cache?.delete(this.address(file));
-    return null;
-  }
-
-  async #keep(address: URL, file: File, content: ArrayBuffer): Promise<void> {
+    const put: Keeper = async (to, body, how) => this.#cache?.put(to, new Response(body, how));
     const headers = { "content-type": mediaType(file.path), ...ISOLATED };
     try {
-      await this.#cache?.put(address, new Response(content, { headers }));
+      await (fetching.keeper ?? put)(address.href, content, { headers });
     } catch {
       // The quota is used up: the page works without a cache, and loads again next time.
     }
+  }
+
+  /** What the cache holds is checked too: a tab may have died, a disk may be broken. */
+  async #kept(file: File, { onBody, onBytes }: Fetching): Promise<ArrayBuffer | null> {
+    const found = await this.#cache?.match(this.address(file)).catch(() => undefined);
+    if (found === undefined) return null;
+    const content = await found.arrayBuffer();
+    onBody?.(content);
+    if (content.byteLength === file.bytes && (await digest(content)) === file.sha256) {
+      onBytes?.(content.byteLength);
+      return content;
+    }
+    await this.#cache?.delete(this.address(file));
+    return null;
   }
 
   async #slot(): Promise<void> {

@@ -152,6 +152,9 @@ const calls: Calls = {
   async heap() {
     return small?.heap ?? heapBytes();
   },
+  async keep(cache, address, content, how) {
+    await (await caches.open(cache)).put(address, new Response(content, how));
+  },
 };
 
 self.onmessage = async ({ data }: MessageEvent<Request>) => {

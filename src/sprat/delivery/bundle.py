@@ -29,7 +29,7 @@ from sprat.record.schema import ReadingRecord
 
 #: Endings of text files that are worth compressing.
 _TEXTS = (".html", ".js", ".css", ".json", ".webmanifest", ".svg")
-#: What a first visit waits for is asked for with the page, not only when its script runs.
+#: What a first visit waits for is asked for with the page, before its scripts.
 _EARLY = '<link rel="preload" as="fetch" crossorigin href="./{}">\n'
 #: Chunks that are asked for so; the rest of a large model would only wait behind them.
 _MOST_EARLY = 16
@@ -220,7 +220,7 @@ def _page(early_paths: Sequence[str]) -> dict[str, bytes]:
     page = _loader() | dict(_files_of("page.html", entry, built))
     workers = [path for path in page if path.startswith("assets/worker")]
     early = "".join(_EARLY.format(path) for path in (*workers, *early_paths)).encode()
-    page["index.html"] = built["/page.html"].replace(b"</head>", early + b"</head>", 1)
+    page["index.html"] = built["/page.html"].replace(b"<title>", early + b"<title>", 1)
     for name in ("app.webmanifest", "icon-192.png", "icon-512.png", "icon.svg"):
         page[name] = built[f"/{name}"]
     shell = sorted(page)
