@@ -1,4 +1,4 @@
-"""Changes that nobody makes by accident: each takes a model that loads and turns it on its reader."""
+"""Changes that nobody makes by accident: a model that loads is turned on its reader."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from tests.models import cnn_with_batch_norm, depthwise_cnn, mlp, one_logit_cnn, with_external_data
 
 from sprat.quantization.configs import Dynamic, Weights
 from sprat.quantization.quantize import quantize
-from tests.models import cnn_with_batch_norm, depthwise_cnn, mlp, one_logit_cnn, with_external_data
 
 _DOODLES = Path(__file__).parents[1] / "examples/doodles/doodles.onnx"
 
