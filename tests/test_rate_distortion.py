@@ -25,7 +25,7 @@ from sprat.quantization.rate_distortion.choice import choose, cost, temper
 from sprat.quantization.rate_distortion.engine import expanded
 from sprat.quantization.rate_distortion.layers import find_layers, weight_of
 from sprat.quantization.rate_distortion.look import Look, relative_error, replaced
-from sprat.quantization.rate_distortion.measure import measure
+from sprat.quantization.rate_distortion.measure import divided, measure
 from sprat.quantization.rate_distortion.rounding import (
     bit_costs,
     entropy_bits,
@@ -365,6 +365,16 @@ def test_the_way_that_does_best_as_a_whole_is_chosen() -> None:
     assert len(ways.prepared) == 2
     assert cost(ways, best, ways.rate) <= min(cost(ways, w, ways.rate) for w in ways.prepared)
     assert choose(replace(ways, prepared=ways.prepared[:1])) is ways.prepared[0]
+
+
+@pytest.mark.parametrize(("count", "size"), [(4, 1), (9, 2), (128, 4), (256, 4), (999, 1)])
+def test_a_quarter_is_held_out_and_of_many_samples_less(count: int, size: int) -> None:
+    numbers = np.arange(count * size).reshape(count, size)
+    samples: list[dict[str, Any]] = [{"n": np.array(1), "x": part} for part in numbers]
+    fitted, held = divided(samples)
+    both = [part["x"][0] for part in (*fitted, *held)]
+    assert sorted(both) == [part["x"][0] for part in samples]
+    assert len(held) == min(count // 4, count // (count * size // 128 or 1))
 
 
 def test_nothing_to_quantize_and_too_few_samples() -> None:

@@ -34,7 +34,7 @@ from sprat.search.candidates import Bench, Trial
 METHOD = "rate-distortion"
 STATIC_METHOD = "rate-distortion-static"
 #: Calibration samples for the second moments.
-SAMPLES = 512
+SAMPLES = 1024
 _LEAST_BATCHES = 8
 #: The walk ends when the bracket around the budget is this narrow, or when a point that holds
 #: leaves less than this share of the budget unused.

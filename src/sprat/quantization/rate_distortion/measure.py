@@ -45,8 +45,10 @@ CAUTIOUS_DAMPING = 0.1
 _DETERMINED = 4
 #: A second way is measured for the whole model where its factors take no more than this.
 _SPARE_BYTES = 1 << 27
-#: A quarter of the batches is held out, so there must be four.
+#: A quarter of the batches is held out, so there must be four; less of many samples, since each
+#: held-out one is looked at once for every layer.
 LEAST_BATCHES = 4
+_MOST_HELD = 128
 #: Layers of more bits a weight than this also try one step per output channel.
 _DENSE = 1.5
 #: What a channel's own step costs on the wire.
@@ -89,8 +91,8 @@ def measure(
 ) -> Ways:
     """Measure a model's layers on unlabelled samples.
 
-    A quarter of the samples is held out: on it each layer's effect on the model's final output
-    is measured, with the noise that error feedback really makes, and its damping is chosen.
+    Some samples are held out, a quarter or 128: on them each layer's effect on the model's final
+    output is measured, with the noise that error feedback really makes, and its damping is chosen.
 
     Args:
         model: Clean, BatchNorm folded, nodes named.
@@ -115,8 +117,7 @@ def measure(
             f"needs at least {LEAST_BATCHES} calibration batches, got {len(samples)}.",
             where="--data",
         )
-    held = samples[3::4]
-    fitted = [feeds for i, feeds in enumerate(samples) if i % 4 != 3]
+    fitted, held = divided(samples)
     moments = input_moments(model, layers, fitted, seed=seed, progress=progress)
     checks = input_moments(model, layers, held, seed=seed, progress=progress)
     compared = divergence or relative_error
@@ -147,6 +148,14 @@ def measure(
         progress("measuring each layer's effect on the output", i + 1, len(layers))
     ways = tuple(Prepared(model, tuple(found)) for found in parts)
     return Ways(ways, lambda point: look.at(expanded(point)), rate, whole)
+
+
+def divided(samples: Sequence[Feeds]) -> tuple[list[Feeds], list[Feeds]]:
+    """Return the batches that moments are made of, and those, evenly between, that are held out."""
+    total = sum(max((v.shape[0] for v in feeds.values() if v.ndim), default=1) for feeds in samples)
+    every = max(LEAST_BATCHES, total // _MOST_HELD)
+    fitted = [feeds for i, feeds in enumerate(samples) if (i + 1) % every]
+    return fitted, list(samples[every - 1 :: every])
 
 
 def _bias_bits(model: onnx.ModelProto, layers: Sequence[Layer], look: Look) -> int:
