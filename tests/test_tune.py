@@ -267,7 +267,7 @@ def test_what_cannot_be_searched(here: Path) -> None:
             search(here, "out", **none)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="must be a URL"):
         search(here, "out", study="study.db")
-    with pytest.raises(OptionError, match="cannot be opened") as caught:
+    with pytest.raises(OptionError, match="cannot be used") as caught:
         search(here, "out", study="postgresql://me:secret@127.0.0.1:1/none")
     assert "secret" not in str(caught.value)
     with pytest.raises(TrainingError, match=r"2 failed, .*no network 'resnet1'"):
@@ -324,12 +324,12 @@ def test_a_trial_too_many_is_not_run(tmp_path: Path) -> None:
 
     space = narrowed(usual_space(None, has_widths=True, has_labels=True, optimizer="sgd"), {})
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    study = studies.open_study(url, "one", seed=0, heartbeat=60, first=space.usual())
-    others = [study.ask(), study.ask()]  # begun by others in the moment before
-    worker = studies.Worker(study, space, 2, lambda _trial, _drawn: pytest.fail("it was run"))
-    worker.take()
-    for number, other in enumerate(others):
-        study.tell(other, [number, 1.0])
-    now = studies.count(study, 2)
+    with studies.open_study(url, "one", seed=0, heartbeat=60, first=space.usual()) as study:
+        others = [study.ask(), study.ask()]  # begun by others in the moment before
+        worker = studies.Worker(study, space, 2, lambda _trial, _drawn: pytest.fail("it was run"))
+        worker.take()
+        for number, other in enumerate(others):
+            study.tell(other, [number, 1.0])
+        now = studies.count(study, 2)
     assert [(line.first, line.state) for line in now.lines] == [(0, "complete"), (1, "complete")]
     assert now.is_done

@@ -55,10 +55,11 @@ def shown(url: str) -> str:
         return "***"
 
 
+@contextmanager
 def open_study(
     url: str, name: str, *, seed: int, heartbeat: int, first: dict[str, Any]
-) -> optuna.Study:
-    """Open a study, or begin it.
+) -> Iterator[optuna.Study]:
+    """Open a study, or begin it; its connections are closed afterwards.
 
     Args:
         url: ``sqlite:///FILE`` or ``postgresql://…``.
@@ -67,33 +68,43 @@ def open_study(
         heartbeat: Seconds between a worker's signs of life.
         first: The parameters of the first trial of a new study.
 
-    Returns:
+    Yields:
         The study: fewer bytes, higher score.
 
     Raises:
-        OptionError: The database cannot be reached.
+        OptionError: The database cannot be reached, or not any more.
     """
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what happens is told by the tally
-    sampler = TrialSampler(seed)
     try:
         storage = _storage(url, heartbeat)
         try:
-            study = optuna.create_study(
-                storage=storage,
-                study_name=name,
-                sampler=sampler,
-                directions=["minimize", "maximize"],
-            )
-        except DuplicatedStudyError:
-            return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
-        study.enqueue_trial(first)
-    except (SQLAlchemyError, StorageInternalError, ImportError, OSError) as error:
+            yield _begun(storage, name, seed, first)
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
         reason = next(iter(str(error).splitlines()), "")
         raise OptionError(
-            f"cannot be opened ({type(error).__name__}: {reason}).",
+            f"cannot be used ({type(error).__name__}: {reason}).",
             where=f"--study {shown(url)}",
-            hint="Give sqlite:///FILE, or postgresql://USER@HOST/DATABASE of a running server.",
+            hint="Give sqlite:///FILE, or postgresql://USER@HOST/DATABASE of a running server. "
+            "The same command goes on with what is there.",
         ) from error
+
+
+def _begun(storage: RDBStorage, name: str, seed: int, first: dict[str, Any]) -> optuna.Study:
+    """Return a study; who begins it says what its first trial is."""
+    sampler = TrialSampler(seed)
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            sampler=sampler,
+            directions=["minimize", "maximize"],
+        )
+    except DuplicatedStudyError:
+        return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+    study.enqueue_trial(first)
     return study
 
 
