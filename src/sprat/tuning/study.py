@@ -12,7 +12,7 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from sprat.errors import OptionError, SpratError
@@ -122,13 +122,34 @@ def _storage(url: str, heartbeat: int) -> RDBStorage:
 
 def _connected(url: str, heartbeat: int, engine: dict[str, Any]) -> RDBStorage:
     with _experimental():
-        return RDBStorage(
+        storage = RDBStorage(
             url,
             engine_kwargs={**engine, "pool_pre_ping": True},
             heartbeat_interval=heartbeat,
             grace_period=_MISSED * heartbeat,
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(_MOST_DEATHS),
         )
+    if storage.engine.dialect.name == "sqlite":
+        _lock_at_once(storage.engine)
+    return storage
+
+
+def _lock_at_once(engine: sqlalchemy.Engine) -> None:
+    """Let each transaction on SQLite lock the file from its beginning.
+
+    SQLite has no ``SELECT … FOR UPDATE``, by which optuna takes a waiting trial: two workers would
+    read that it waits, and both take it.
+    """
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver begins no transaction of its own
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def _begin(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # connections that were opened before
 
 
 def count(study: optuna.Study, wanted: int) -> Tally:
@@ -205,7 +226,7 @@ class Worker:
             )
         except ValueError as error:
             # Not the trial's own: a trial ends once, and another worker took this one for dead.
-            if error is self._error or self._frozen().state != TrialState.FAIL:
+            if error is self._error or not self._frozen().state.is_finished():
                 raise
             return
         if self._is_interrupted:
