@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -267,7 +269,7 @@ def test_what_cannot_be_searched(here: Path) -> None:
             search(here, "out", **none)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="must be a URL"):
         search(here, "out", study="study.db")
-    with pytest.raises(OptionError, match="cannot be opened") as caught:
+    with pytest.raises(OptionError, match="cannot be used") as caught:
         search(here, "out", study="postgresql://me:secret@127.0.0.1:1/none")
     assert "secret" not in str(caught.value)
     with pytest.raises(TrainingError, match=r"2 failed, .*no network 'resnet1'"):
@@ -324,12 +326,32 @@ def test_a_trial_too_many_is_not_run(tmp_path: Path) -> None:
 
     space = narrowed(usual_space(None, has_widths=True, has_labels=True, optimizer="sgd"), {})
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    study = studies.open_study(url, "one", seed=0, heartbeat=60, first=space.usual())
-    others = [study.ask(), study.ask()]  # begun by others in the moment before
-    worker = studies.Worker(study, space, 2, lambda _trial, _drawn: pytest.fail("it was run"))
-    worker.take()
-    for number, other in enumerate(others):
-        study.tell(other, [number, 1.0])
-    now = studies.count(study, 2)
+    with studies.open_study(url, "one", seed=0, heartbeat=60, first=space.usual()) as study:
+        others = [study.ask(), study.ask()]  # begun by others in the moment before
+        worker = studies.Worker(study, space, 2, lambda _trial, _drawn: pytest.fail("it was run"))
+        worker.take()
+        for number, other in enumerate(others):
+            study.tell(other, [number, 1.0])
+        now = studies.count(study, 2)
     assert [(line.first, line.state) for line in now.lines] == [(0, "complete"), (1, "complete")]
     assert now.is_done
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_on_sqlite_no_trial_is_taken_by_two(tmp_path: Path) -> None:
+    from sprat.tuning import study as studies
+
+    url, workers, each = f"sqlite:///{tmp_path / 'study.db'}", 6, 3
+
+    def take(_worker: int) -> list[int]:
+        with studies.open_study(url, "one", seed=0, heartbeat=60, first={}) as study:
+            together.wait()
+            return [study.ask().number for _ in range(each)]
+
+    with studies.open_study(url, "one", seed=0, heartbeat=60, first={}) as study:
+        for _ in range(workers * each - 1):
+            study.enqueue_trial({})
+        together = Barrier(workers)
+        with ThreadPoolExecutor(workers) as pool:
+            taken = [number for numbers in pool.map(take, range(workers)) for number in numbers]
+    assert sorted(taken) == list(range(workers * each))

@@ -12,7 +12,7 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from sprat.errors import OptionError, SpratError
@@ -55,10 +55,11 @@ def shown(url: str) -> str:
         return "***"
 
 
+@contextmanager
 def open_study(
     url: str, name: str, *, seed: int, heartbeat: int, first: dict[str, Any]
-) -> optuna.Study:
-    """Open a study, or begin it.
+) -> Iterator[optuna.Study]:
+    """Open a study, or begin it; its connections are closed afterwards.
 
     Args:
         url: ``sqlite:///FILE`` or ``postgresql://…``.
@@ -67,33 +68,43 @@ def open_study(
         heartbeat: Seconds between a worker's signs of life.
         first: The parameters of the first trial of a new study.
 
-    Returns:
+    Yields:
         The study: fewer bytes, higher score.
 
     Raises:
-        OptionError: The database cannot be reached.
+        OptionError: The database cannot be reached, or not any more.
     """
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what happens is told by the tally
-    sampler = TrialSampler(seed)
     try:
         storage = _storage(url, heartbeat)
         try:
-            study = optuna.create_study(
-                storage=storage,
-                study_name=name,
-                sampler=sampler,
-                directions=["minimize", "maximize"],
-            )
-        except DuplicatedStudyError:
-            return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
-        study.enqueue_trial(first)
-    except (SQLAlchemyError, StorageInternalError, ImportError, OSError) as error:
+            yield _begun(storage, name, seed, first)
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
         reason = next(iter(str(error).splitlines()), "")
         raise OptionError(
-            f"cannot be opened ({type(error).__name__}: {reason}).",
+            f"cannot be used ({type(error).__name__}: {reason}).",
             where=f"--study {shown(url)}",
-            hint="Give sqlite:///FILE, or postgresql://USER@HOST/DATABASE of a running server.",
+            hint="Give sqlite:///FILE, or postgresql://USER@HOST/DATABASE of a running server. "
+            "The same command goes on with what is there.",
         ) from error
+
+
+def _begun(storage: RDBStorage, name: str, seed: int, first: dict[str, Any]) -> optuna.Study:
+    """Return a study; who begins it says what its first trial is."""
+    sampler = TrialSampler(seed)
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            sampler=sampler,
+            directions=["minimize", "maximize"],
+        )
+    except DuplicatedStudyError:
+        return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+    study.enqueue_trial(first)
     return study
 
 
@@ -111,13 +122,34 @@ def _storage(url: str, heartbeat: int) -> RDBStorage:
 
 def _connected(url: str, heartbeat: int, engine: dict[str, Any]) -> RDBStorage:
     with _experimental():
-        return RDBStorage(
+        storage = RDBStorage(
             url,
             engine_kwargs={**engine, "pool_pre_ping": True},
             heartbeat_interval=heartbeat,
             grace_period=_MISSED * heartbeat,
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(_MOST_DEATHS),
         )
+    if storage.engine.dialect.name == "sqlite":
+        _lock_at_once(storage.engine)
+    return storage
+
+
+def _lock_at_once(engine: sqlalchemy.Engine) -> None:
+    """Let each transaction on SQLite lock the file from its beginning.
+
+    SQLite has no ``SELECT … FOR UPDATE``, by which optuna takes a waiting trial: two workers would
+    read that it waits, and both take it.
+    """
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver begins no transaction of its own
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def _begin(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # connections that were opened before
 
 
 def count(study: optuna.Study, wanted: int) -> Tally:
@@ -194,7 +226,7 @@ class Worker:
             )
         except ValueError as error:
             # Not the trial's own: a trial ends once, and another worker took this one for dead.
-            if error is self._error or self._frozen().state != TrialState.FAIL:
+            if error is self._error or not self._frozen().state.is_finished():
                 raise
             return
         if self._is_interrupted:

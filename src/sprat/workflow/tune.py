@@ -117,14 +117,15 @@ def tune(
     job = Job(
         question, searched, _url(study, out), _name(setting, question, searched), trials, heartbeat
     )
-    opened = open_job(job)
-    lost: list[str] = []
-    with clock.stage("trials"):
-        if workers == 1:
-            work_here(job, setting, progress, told, stop)
-        else:
-            lost = work_apart(job, workers, progress, told, stop)
-    return write(Tuned(job, setting, opened, workers, max_drop, tuple(lost)), clock, progress)
+    with open_job(job) as opened:
+        lost: list[str] = []
+        with clock.stage("trials"):
+            if workers == 1:
+                work_here(job, setting, progress, told, stop)
+            else:
+                lost = work_apart(job, workers, progress, told, stop)
+        found = Tuned(job, setting, opened, workers, max_drop, tuple(lost))
+        return write(found, clock, progress)
 
 
 def _check(trials: int, workers: int, heartbeat: int, max_drop: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,11 +48,11 @@ class Job:
     threads: int | None = None
 
 
-def open_job(job: Job) -> optuna.Study:
-    """Open a job's study, or begin it.
+def open_job(job: Job) -> AbstractContextManager[optuna.Study]:
+    """Return what opens a job's study, or begins it.
 
     Raises:
-        OptionError: The database cannot be reached.
+        OptionError: On entering: the database cannot be reached.
     """
     from sprat.tuning.study import open_study
 
@@ -76,12 +77,12 @@ def work_here(
     """
     from sprat.tuning.study import work
 
-    study = open_job(job)
+    with open_job(job) as study:
 
-    def objective(trial: optuna.Trial, drawn: Draw) -> tuple[float, float]:
-        return _objective(job, setting, study, trial, drawn, progress, stop)
+        def objective(trial: optuna.Trial, drawn: Draw) -> tuple[float, float]:
+            return _objective(job, setting, study, trial, drawn, progress, stop)
 
-    work(study, job.space, job.trials, objective, heartbeat=job.heartbeat, stop=stop, told=told)
+        work(study, job.space, job.trials, objective, heartbeat=job.heartbeat, stop=stop, told=told)
 
 
 def _objective(
