@@ -34,7 +34,6 @@ printable characters, whatever a stranger's file is called or says.
 
 from __future__ import annotations
 
-
 #: Characters of each part of an error: a stranger's names and a library's words have no end.
 _LONGEST = 400
 

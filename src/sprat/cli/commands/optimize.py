@@ -107,9 +107,7 @@ def _foretell(
     from sprat.workflow.foresee import foresee
 
     with bar(quiet=json) as progress:
-        found = foresee(
-            model, data, budget=budget, options=options, limit=limit, progress=progress
-        )
+        found = foresee(model, data, budget=budget, options=options, limit=limit, progress=progress)
     if json:
         as_json(found)
         return
