@@ -33,7 +33,7 @@ def _layers() -> list[list[str]]:
 def _picture(layers: list[list[str]]) -> str:
     lines = ["```mermaid", "flowchart TB"]
     for i, rooms in enumerate(layers):
-        lines += [f"  subgraph layer{i}[ ]", *(f"    {room}" for room in rooms), "  end"]
+        lines += [f"  subgraph layer{i}[ ]", *(f"    {room}_[{room}]" for room in rooms), "  end"]
     lines += [f"  layer{i} --> layer{i + 1}" for i in range(len(layers) - 1)]
     return "\n".join([*lines, "```", ""])
 
