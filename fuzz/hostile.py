@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -47,7 +48,7 @@ def _lie_about_values(model: onnx.ModelProto, rng: random.Random) -> None:
 def _rename(model: onnx.ModelProto, rng: random.Random) -> None:
     """Give a value another name wherever it is used, so that the model still loads."""
     graph = model.graph
-    values = [*graph.input, *graph.output, *graph.initializer]
+    values: list[Any] = [*graph.input, *graph.output, *graph.initializer]
     old, new = rng.choice(values).name, rng.choice(TEXTS)
     for value in values:
         value.name = new if value.name == old else value.name

@@ -101,9 +101,9 @@ def _end_of(target: Callable[[Path, Path], None], model: Path, data: Path) -> st
 def _samples(base: bytes, path: Path) -> Path:
     infos = tensor_infos(onnx.load_from_string(base))
     random = np.random.default_rng(0)
-    arrays = {
-        info.name: random.standard_normal((_SAMPLES, *info.shape[1:])).astype(np.float32)
-        for info in infos
-    }
+    arrays = {}
+    for info in infos:
+        shape = (_SAMPLES, *(d for d in info.shape[1:] if isinstance(d, int)))
+        arrays[info.name] = random.standard_normal(shape).astype(np.float32)
     np.savez(path, allow_pickle=False, **arrays)
     return path

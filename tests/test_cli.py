@@ -75,6 +75,18 @@ def test_simplify_quantize_and_history(tmp_path: Path) -> None:
     assert "deadend" in sprat("simplify", "--list").stdout
 
 
+def test_a_dry_run_says_what_would_be_tried_and_writes_nothing(tmp_path: Path) -> None:
+    words = ("optimize", MODEL, "--data", DATA, "--out", tmp_path / "out", "--dry-run")
+    done = sprat(*words)
+    assert done.returncode == 0, done.stderr
+    assert "rate-distortion, float16, weights-int8" in done.stdout
+    assert "200 for choice" in done.stdout
+    found = json.loads(sprat(*words, "--json").stdout)
+    assert found["most_seconds"] == 300
+    assert 0 < found["look_seconds"] < found["least_seconds"]
+    assert not list(tmp_path.iterdir())
+
+
 def test_quantize_to_a_rate(tmp_path: Path) -> None:
     out = tmp_path / "small.onnx"
     words = ("quantize", MODEL, "--method", "rate-distortion", "--data", DATA, "-o", out)

@@ -5,9 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from sprat.errors import OutputError
+
+#: Seconds for a run that is just ending.
+_PATIENCE = 2.0
 
 
 def write_atomic(path: Path, content: bytes | str) -> Path:
@@ -35,15 +42,48 @@ def write_atomic(path: Path, content: bytes | str) -> Path:
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:
-        raise OutputError(
-            f"cannot be written ({error.strerror or error}).",
-            where=str(path),
-            hint="Check the folder's permissions and the space on the disk.",
-        ) from error
+        raise _unwritten(path, error) from error
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
     return path
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder while inside; a killed run keeps nobody out.
+
+    Args:
+        folder: Of results; made if it is missing. The lock lies in its work folder.
+
+    Raises:
+        OutputError: Another run is in it, or it cannot be written.
+    """
+    work = folder / ".work"
+    lock = FileLock(work / "lock", timeout=_PATIENCE)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(
+            "another run writes here.",
+            where=str(folder),
+            hint="Wait for it to end, or give another folder.",
+        ) from error
+    except OSError as error:
+        raise _unwritten(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _unwritten(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot be written ({error.strerror or error}).",
+        where=str(path),
+        hint="Check the folder's permissions and the space on the disk.",
+    )
 
 
 def sha256(content: bytes) -> str:

@@ -15,8 +15,9 @@ import typer
 
 from sprat import __version__
 from sprat.cli import commands
+from sprat.cli.contain import OUT_OF_MEMORY
 from sprat.cli.screen import Interrupted, complain, err, interrupt
-from sprat.errors import SpratError
+from sprat.errors import NativeCrashError, SpratError
 
 _ROAD = """Give up a sliver of accuracy, win a web page that loads.
 
@@ -70,6 +71,9 @@ def main() -> None:
     except SpratError as error:
         complain(error)
         sys.exit(error.exit_code)
+    except MemoryError:
+        complain(NativeCrashError("memory ran out.", hint=OUT_OF_MEMORY))
+        sys.exit(NativeCrashError.exit_code)
     except Exception as error:  # a fault of ours: one message, and how to see more
         if os.environ.get("SPRAT_DEBUG"):
             raise

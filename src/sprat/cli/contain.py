@@ -16,6 +16,7 @@ from types import FrameType
 
 #: Handed on to the child, which knows how to end well.
 _HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else ()
+OUT_OF_MEMORY = "Give fewer samples (--limit) or a smaller model."
 #: Linux: ``prctl`` with this lets a child die with its parent.
 _PR_SET_PDEATHSIG = 1
 
@@ -35,6 +36,7 @@ def contain() -> None:
         # A group of its own, so that Ctrl-C reaches it once: through the parent.
         os.setpgid(0, 0)
         _die_with(parent)
+        _bound_memory()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
         return
     _hand_on_to(child)
@@ -48,6 +50,16 @@ def _die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the line above
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _bound_memory() -> None:
+    """Let nothing take more than the machine has: a model of 1 kB may ask for terabytes."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    own = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    soft = own if most == resource.RLIM_INFINITY else min(own, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, most))
 
 
 def _hand_on_to(child: int) -> None:
@@ -72,7 +84,7 @@ def _end_like(code: int) -> None:
     if number == signal.SIGKILL:
         error = NativeCrashError(
             "was killed (SIGKILL).",
-            hint="Where nobody did, memory ran out: give fewer samples or a smaller model.",
+            hint=f"Where nobody did, memory ran out. {OUT_OF_MEMORY}",
         )
     else:
         error = NativeCrashError(

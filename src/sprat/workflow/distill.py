@@ -9,6 +9,7 @@ from sprat.data.options import DataOptions
 from sprat.distillation.configs import Recipe, Student
 from sprat.distillation.extra import require
 from sprat.errors import DataNotFoundError, OptionError, OutputError
+from sprat.files import alone_in
 from sprat.progress import Progress, silent
 from sprat.record.schema import EpochRecord, Run
 from sprat.workflow.budget import Clock
@@ -70,7 +71,7 @@ def distill(
         InputError: The teacher, the data or an option is wrong.
         TrainingError: The training leads nowhere.
         ExportError: The export is not what was asked for.
-        OutputError: The results cannot be written.
+        OutputError: The results cannot be written, or another run writes there.
     """
     require()
     network, how = student or Student(), recipe or Recipe()
@@ -84,12 +85,13 @@ def distill(
 
     check_opset(opset)
     clock = Clock(how.minutes, stop)
-    with clock.stage("read and run the teacher"):
-        setting = open_setting(teacher, data, options, limit=limit, progress=progress)
-        check_data(setting)
-    asked = Asked(teacher, out, setting, network, how, opset, max_drop, seed, limit)
-    found = teach(asked, clock, progress, told, stop)
-    return write(asked, found, clock, progress)
+    with alone_in(out):
+        with clock.stage("read and run the teacher"):
+            setting = open_setting(teacher, data, options, limit=limit, progress=progress)
+            check_data(setting)
+        asked = Asked(teacher, out, setting, network, how, opset, max_drop, seed, limit)
+        found = teach(asked, clock, progress, told, stop)
+        return write(asked, found, clock, progress)
 
 
 def check_data(setting: Setting) -> None:

@@ -10,7 +10,7 @@ from sprat.data.dataset import Dataset
 from sprat.data.options import DataOptions
 from sprat.errors import NoGainError, OptionError, OutputError
 from sprat.evaluate.types import Evaluation
-from sprat.files import sha256_file
+from sprat.files import alone_in, sha256_file
 from sprat.graph.simplify import simplify
 from sprat.model.load import total_bytes
 from sprat.model.nodes import name_nodes
@@ -70,13 +70,28 @@ def optimize(
 
     Raises:
         InputError: The model, the data or an option is wrong.
-        OutputError: The results cannot be written.
+        OutputError: The results cannot be written, or another run writes there.
     """
     wanted = budget or Budget()
     wanted.check()
     if out.exists() and not out.is_dir():
         raise OutputError("is a file.", where=str(out), hint="Give a folder.")
     clock = Clock(wanted.minutes, stop)
+    with alone_in(out):
+        return _optimize(model, data, out, wanted, options, seed, limit, clock, progress)
+
+
+def _optimize(
+    model: Path,
+    data: str | Path,
+    out: Path,
+    wanted: Budget,
+    options: DataOptions | None,
+    seed: int,
+    limit: int | None,
+    clock: Clock,
+    progress: Progress,
+) -> Run:
     with clock.stage("read and run the original"):
         setting = open_setting(model, data, options, limit=limit, progress=progress)
     clock.last_look = _last_look_seconds(setting, clock.stages["read and run the original"])

@@ -1,0 +1,16 @@
+"""A cheap part of the campaign of ``fuzz/``: every mutant ends with a result or one clear error."""
+
+import pytest
+from fuzz.campaign import campaign, contained
+from fuzz.targets import TARGETS
+
+
+@pytest.mark.parametrize(
+    ("count", "targets"), [(2000, ["inspect"]), (40, list(TARGETS))], ids=["inspect", "all"]
+)
+def test_mutants_end_well(count: int, targets: list[str]) -> None:
+    tally = campaign(count, 0, targets)
+    assert not tally.failures
+    assert not [wrong for i in tally.crashes if (wrong := contained(i, 0, targets[-1]))]
+    assert sum(n for (target, _), n in tally.ends.items() if target == "inspect") == count
+    assert tally.ends[targets[-1], "result"] > count // 20

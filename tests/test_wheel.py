@@ -1,0 +1,73 @@
+"""Wheel and source package: built, complete, and the wheel answers where nothing else of us is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODEL = ROOT / "examples/doodles/doodles.onnx"
+
+
+def run(*command: object, cwd: Path, **more: str) -> str:
+    words = [str(word) for word in command]
+    environment = {**os.environ, **more}
+    done = subprocess.run(
+        words, cwd=cwd, capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "hatchling", "build", "-d", folder, cwd=ROOT)
+    return folder
+
+
+def names(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_the_wheel_holds_what_it_needs_and_nothing_else(built: Path) -> None:
+    found = names(next(built.glob("*.whl")))
+    needed = (
+        *("sprat/py.typed", "sprat/report/templates/report.html.j2"),
+        *(f"sprat/browser/site/{name}" for name in ("prove.html", "page.html", "loader.js")),
+        "sprat/browser/site/runtime/ort-wasm-simd-threaded.wasm.br",
+        "sprat/browser/site/lean/xnnpack.wasm.br",
+    )
+    assert set(needed) <= found
+    assert {name.split("/")[0] for name in found} == {"sprat", "sprat-0.1.0.dist-info"}
+    assert not [
+        name
+        for name in found
+        if name.endswith((".onnx", ".png", ".npz", ".map")) and "site/icon-" not in name
+    ]
+
+
+def test_the_source_package_makes_the_same_wheel(built: Path, tmp_path: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    source = next(tmp_path.iterdir())
+    assert not (source / "examples/doodles/data").exists()
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, cwd=source)
+    assert names(next(tmp_path.glob("*.whl"))) == names(next(built.glob("*.whl")))
+
+
+def test_the_installed_wheel_inspects(built: Path, tmp_path: Path) -> None:
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index")
+    wheel = next(built.glob("*.whl"))
+    run(*pip, "--target", tmp_path / "here", wheel, cwd=tmp_path)
+    place = {"PYTHONPATH": str(tmp_path / "here")}
+    where = run(sys.executable, "-c", "import sprat; print(sprat.__file__)", cwd=tmp_path, **place)
+    assert where.startswith(str(tmp_path))
+    assert "340,489" in run(sys.executable, "-m", "sprat", "inspect", MODEL, cwd=tmp_path, **place)
