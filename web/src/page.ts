@@ -114,7 +114,9 @@ class Page {
     const turn = ++this.#turn;
     if (this.#picture === undefined) return;
     try {
-      const result = await (await this.#model).run(this.#picture);
+      const model = await this.#model;
+      if (turn !== this.#turn) return; // asked again meanwhile: one run is enough
+      const result = await model.run(this.#picture);
       if (turn !== this.#turn) return;
       this.#result = result;
       this.#show();
@@ -140,7 +142,10 @@ class Page {
     if (this.#result === undefined) return;
     const { answer, label, role, milliseconds } = this.#result;
     part("said").textContent = label || String(answer?.value ?? "");
-    if (Number.isFinite(answer?.confidence)) meter.value = answer!.confidence;
+    if (Number.isFinite(answer?.confidence)) {
+      meter.value = answer!.confidence;
+      part("percent").textContent = `${Math.round(100 * meter.value)} %`;
+    }
     meter.setAttribute("aria-label", say("confidence"));
     part("by").textContent = say(role === "full" ? "full" : "first");
     part("time").textContent = `${milliseconds.toFixed(1)} ms`;
