@@ -36,7 +36,7 @@ RUNTIMES: tuple[Wanted, ...] = ("ort", "lean")
 PARTS = ("visits", "change")
 VISITS = 5
 #: Calls of each run through the change: the first as many as are asked for, then the change alone.
-CALLS = (1000, *(250,) * 6)
+CALLS = (1000, *(200,) * 6)
 OUT = Path(__file__).parent / "results" / "fish_page.md"
 HEAD = """| line | visit | first answer (least to most) | full model's answer | bytes | visits |
 |---|---|---:|---:|---:|---:|"""

@@ -136,7 +136,7 @@ export class Loaded {
       if (this.#end.signal.aborted) return next.engine.close();
       const before = this.#running;
       this.#running = next;
-      before.engine.retire();
+      before.engine.close();
       this.tell("upgrade", next.role);
     });
   }
@@ -215,7 +215,7 @@ class Loading {
   readonly #total: number;
   readonly #cores = new Map<string, Promise<WebAssembly.Module>>();
   readonly #models = new Map<Model, Promise<ArrayBuffer>>();
-  readonly #calm = Promise.withResolvers<Engine>();
+  readonly #calm = Promise.withResolvers<void>();
   #loaded = 0;
 
   constructor(manifest: Manifest, store: Store, options: Options, models: Model[]) {
@@ -225,13 +225,12 @@ class Loading {
     const cores = models.flatMap((model) => model.runtime?.wasm ?? []);
     const files = [manifest.runtime.wasm, ...cores, ...models.flatMap((model) => model.chunks)];
     this.#total = files.reduce((sum, file) => sum + file.bytes, 0);
-    this.#calm.promise.catch(() => {}); // said by who keeps something
-    options.signal?.addEventListener("abort", () => this.#calm.reject(options.signal?.reason));
+    options.signal?.addEventListener("abort", () => this.calm());
   }
 
-  /** Let an engine keep what is large, once the first answers are out. */
-  calm(engine: Engine): void {
-    this.#calm.resolve(engine);
+  /** Keep what is large from now on: the first answers are out. */
+  calm(): void {
+    this.#calm.resolve();
   }
 
   readonly #onBytes = (bytes: number): void => {
@@ -267,7 +266,8 @@ class Loading {
     };
     const keeper: Keeper = async (...file) => {
       await this.#core(runtime); // it is compiled from what moves to the worker here
-      return (await this.#calm.promise).keep(this.#store.name, ...file);
+      await this.#calm.promise;
+      return Engine.keep(this.#store.name, ...file);
     };
     const fetching = { ...this.#fetching(), onBody, keeper };
     const content = await this.#store.get(runtime.wasm, fetching);
@@ -463,11 +463,11 @@ async function version(
     const running = await loading.engine(first, next[0]);
     const loaded = new Loaded(current, running, end);
     // The page's first calls, which come now, go before.
-    setTimeout(() => loaded.quiet().then(() => loading.calm(running.engine)));
+    setTimeout(() => loaded.quiet().then(() => loading.calm()));
     const after = async () => {
       release();
       if (kept) await refresh(loaded, cache, address, options);
-      else await settle(cache, address, current, false, options);
+      else await settle(cache, address, current, false, given); // a close does not undo a visit
     };
     void behind(loaded, loading, next, after).finally(release);
     return loaded;
