@@ -101,6 +101,7 @@ def test_the_keyboard_alone_is_enough(chromium: Browser, site: Path) -> None:
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         expect(page.locator("#said")).to_have_text("nothing yet")
+        expect(page.locator("#by")).to_have_text("–")
         page.keyboard.press("Shift+Tab")
         page.keyboard.press("Shift+Tab")
         page.keyboard.press("Enter")
