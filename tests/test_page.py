@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 import sprat
 from sprat.browser.find import Kind
@@ -26,6 +26,14 @@ DATA = ROOT / "examples" / "doodles" / "data"
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 FISH = re.compile("fish")
 FULL = "The full model answers."
+COUNT = """
+const post = Worker.prototype.postMessage;
+globalThis.runs = 0;
+Worker.prototype.postMessage = function (message, ...rest) {
+  if (message.call === "run") runs++;
+  return post.call(this, message, ...rest);
+};
+"""
 SEEN = [(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")]
 
 
@@ -95,10 +103,31 @@ def test_the_keyboard_alone_is_enough(chromium: Browser, site: Path) -> None:
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         expect(page.locator("#said")).to_have_text("nothing yet")
+        expect(page.locator("#by")).to_have_text("–")
         page.keyboard.press("Shift+Tab")
         page.keyboard.press("Shift+Tab")
         page.keyboard.press("Enter")
         expect(page.locator("h1")).to_have_text("画一画，看看像什么")
+
+
+def test_a_picture_that_waits_is_run_once_by_each_model(chromium: Browser, site: Path) -> None:
+    picture = next((DATA / "val" / "fish").glob("*.png"))
+    with serving_folder(site, page_headers(True)) as address:
+        page = chromium.new_page()
+        page.add_init_script(COUNT)
+        held: list[Route] = []
+
+        def hold(route: Route) -> None:
+            held.append(route)
+
+        page.route("**/*.wasm", hold)
+        page.goto(address)
+        page.set_input_files("#file", str(picture))
+        for route in held:
+            route.continue_()
+        expect(page.locator("#by")).to_have_text("Full model", timeout=30_000)
+        assert page.evaluate("runs") == 2
+        page.close()
 
 
 def violations(page: Page) -> list[str]:

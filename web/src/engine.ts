@@ -49,7 +49,6 @@ export class Engine {
   #next = 0;
   #ended: Error | undefined;
   #warm: Promise<unknown> = Promise.resolve();
-  #kept: Promise<unknown> = Promise.resolve();
   /** What the model is, once {@link Engine.open} returned. */
   opened: Opened = { inputs: [], outputs: [], milliseconds: 0, heap: 0 };
 
@@ -90,6 +89,12 @@ export class Engine {
     return engine;
   }
 
+  /** Put a file into a cache in a worker of its own; its content moves there. */
+  static async keep(...file: Parameters<Calls["keep"]>): Promise<void> {
+    const engine = new Engine(LIMIT);
+    await engine.#call("keep", file, [file[2]]).finally(() => engine.close());
+  }
+
   /** Make the session; buffers move to the worker, a module stays here as well. */
   async start(wasm: Wasm, model: ArrayBuffer, threads = 1): Promise<Engine> {
     try {
@@ -123,18 +128,6 @@ export class Engine {
 
   heap(): Promise<number> {
     return this.#call("heap", []) as ReturnType<Calls["heap"]>;
-  }
-
-  /** Put a file into a cache, away from the page's own thread; its content moves to the worker. */
-  keep(cache: string, address: string, content: ArrayBuffer, how: ResponseInit): Promise<unknown> {
-    const kept = this.#call("keep", [cache, address, content, how], [content]);
-    this.#kept = Promise.allSettled([this.#kept, kept]);
-    return kept;
-  }
-
-  /** End the worker when it has kept what it was given. */
-  retire(): void {
-    void this.#kept.then(() => this.close());
   }
 
   /** End the worker; calls under way are rejected. */

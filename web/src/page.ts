@@ -6,6 +6,8 @@ import { remember, remembered } from "./remember.js";
 import { type Key, type Language, word } from "./words.js";
 
 const CHOSEN = "sprat-language";
+/** Shown where there is nothing yet. */
+const NONE = "–";
 
 function part<T extends HTMLElement = HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
@@ -114,7 +116,9 @@ class Page {
     const turn = ++this.#turn;
     if (this.#picture === undefined) return;
     try {
-      const result = await (await this.#model).run(this.#picture);
+      const model = await this.#model;
+      if (turn !== this.#turn) return; // asked again meanwhile: one run is enough
+      const result = await model.run(this.#picture);
       if (turn !== this.#turn) return;
       this.#result = result;
       this.#show();
@@ -136,14 +140,15 @@ class Page {
     part("pad").setAttribute("aria-label", say("pad"));
     part("status").textContent = say(...this.#status);
     const meter = part<HTMLMeterElement>("sure");
-    meter.hidden = this.#result?.answer == null;
-    if (this.#result === undefined) return;
-    const { answer, label, role, milliseconds } = this.#result;
-    part("said").textContent = label || String(answer?.value ?? "");
-    if (Number.isFinite(answer?.confidence)) meter.value = answer!.confidence;
+    const { answer, label, role, milliseconds } = this.#result ?? {};
+    const sure = Number.isFinite(answer?.confidence);
+    meter.hidden = !sure;
     meter.setAttribute("aria-label", say("confidence"));
-    part("by").textContent = say(role === "full" ? "full" : "first");
-    part("time").textContent = `${milliseconds.toFixed(1)} ms`;
+    if (sure) meter.value = answer!.confidence;
+    if (role !== undefined) part("said").textContent = label || String(answer?.value ?? "");
+    part("percent").textContent = sure ? `${(100 * meter.value).toFixed(1)} %` : NONE;
+    part("by").textContent = role === undefined ? NONE : say(role === "full" ? "full" : "first");
+    part("time").textContent = milliseconds === undefined ? NONE : `${milliseconds.toFixed(1)} ms`;
   }
 }
 
