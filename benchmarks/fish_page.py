@@ -36,7 +36,7 @@ RUNTIMES: tuple[Wanted, ...] = ("ort", "lean")
 PARTS = ("visits", "change")
 VISITS = 5
 #: Calls of each run through the change: the first as many as are asked for, then the change alone.
-CALLS = (1000, *(200,) * 6)
+CALLS = (1000, *(100,) * 6)
 OUT = Path(__file__).parent / "results" / "fish_page.md"
 HEAD = """| line | visit | first answer (least to most) | full model's answer | bytes | visits |
 |---|---|---:|---:|---:|---:|"""
@@ -61,6 +61,10 @@ SWAP = """async (calls) => {
     await new Promise((done) => setTimeout(done, 5));
   }
   await Promise.all(waiting);
+  if (model.role !== "full") {
+    await new Promise((done, fail) => { model.on("upgrade", done); model.on("error", fail); });
+    await model.run(feeds());
+  }
   more = false;
   return { order, roles, longest };
 }"""

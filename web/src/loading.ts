@@ -143,6 +143,7 @@ export class Loading {
     const engine = await started(early, runtime, (found) =>
       found.start(core, content.slice(0), threads),
     );
+    this.#models.delete(model); // the session has what it needs
     return { role: model.role, runtime: kind, engine };
   }
 }
