@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class Ground:
     """
 
     model: onnx.ModelProto
-    samples: list[Feeds]
+    samples: Sequence[Feeds]
     reference: Reference
     rate: float
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
-from sprat.data.dataset import Dataset
+from sprat.data.dataset import Batches, Dataset
 from sprat.errors import NoGainError, OptionError
 from sprat.evaluate.reading import Reading, divergence
 from sprat.evaluate.types import Evaluation
@@ -159,8 +159,8 @@ def smallest_form(model: onnx.ModelProto, point: Point) -> Form:
 
 def calibration_batches(
     dataset: Dataset, size: int, *, fixed: bool, count: int = SAMPLES
-) -> list[Feeds]:
-    """Return evenly spread samples in batches that the model takes.
+) -> Batches:
+    """Return evenly spread samples in batches that the model takes, each read when asked for.
 
     Args:
         dataset: The calibration samples.
@@ -172,8 +172,7 @@ def calibration_batches(
     taken = min(count, total)
     chosen = [i * total // taken for i in range(taken)]
     each = size if fixed else max(1, min(size, taken // _LEAST_BATCHES))
-    whole = taken // each * each
-    return [dataset.batch(chosen[i : i + each]) for i in range(0, whole, each)]
+    return Batches(lambda i: dataset.batch(chosen[i * each : (i + 1) * each]), range(taken // each))
 
 
 def walk(curve: Curve, max_drop: float, stop: Callable[[], bool]) -> list[Trial]:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from sprat.data.dataset import Batches
 from sprat.errors import NoGainError, OptionError
 from sprat.model.session import Feeds, open_session, predict
 from sprat.parallel import ordered_map
@@ -150,12 +151,12 @@ def measure(
     return Ways(ways, lambda point: look.at(expanded(point)), rate, whole)
 
 
-def divided(samples: Sequence[Feeds]) -> tuple[list[Feeds], list[Feeds]]:
+def divided(samples: Sequence[Feeds]) -> tuple[Batches, list[Feeds]]:
     """Return the batches that moments are made of, and those, evenly between, that are held out."""
-    total = sum(max((v.shape[0] for v in feeds.values() if v.ndim), default=1) for feeds in samples)
-    every = max(LEAST_BATCHES, total // _MOST_HELD)
-    fitted = [feeds for i, feeds in enumerate(samples) if (i + 1) % every]
-    return fitted, list(samples[every - 1 :: every])
+    size = max((v.shape[0] for v in samples[0].values() if v.ndim), default=1)
+    every = max(LEAST_BATCHES, size * len(samples) // _MOST_HELD)
+    fitted = [i for i in range(len(samples)) if (i + 1) % every]
+    return Batches(samples.__getitem__, fitted), list(samples[every - 1 :: every])
 
 
 def _bias_bits(model: onnx.ModelProto, layers: Sequence[Layer], look: Look) -> int:
