@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,3 +45,11 @@ def draw(page: Page) -> None:
     for x, y in ((200, 90), (240, 200), (120, 220), (60, 60)):
         page.mouse.move(box["x"] + x, box["y"] + y, steps=4)
     page.mouse.up()
+
+
+def until(page: Page, predicate: str, argument: object = None, seconds: float = 60) -> None:
+    """Wait for an asynchronous predicate, which ``wait_for_function`` takes as true at once."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(predicate, argument):
+        assert time.monotonic() < end, f"never true: {predicate}"
+        page.wait_for_timeout(50)
