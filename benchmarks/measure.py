@@ -35,7 +35,7 @@ def run(command: list[str], out: Path) -> Cost:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in (0, 1) or not out.is_file():
         raise RuntimeError(complaint.decode(errors="replace")[-2000:])
-    return Cost(time.perf_counter() - start, usage.ru_maxrss / 1e3)
+    return Cost(time.perf_counter() - start, usage.ru_maxrss * 1024 / 1e6)
 
 
 def machine() -> str:

@@ -26,6 +26,7 @@ from sprat.quantization.rate_distortion.engine import expanded
 from sprat.quantization.rate_distortion.layers import find_layers, weight_of
 from sprat.quantization.rate_distortion.look import Look, relative_error, replaced
 from sprat.quantization.rate_distortion.measure import divided, measure
+from sprat.quantization.rate_distortion.refit import last_layers, refit
 from sprat.quantization.rate_distortion.rounding import (
     bit_costs,
     entropy_bits,
@@ -239,7 +240,7 @@ def test_moments_are_those_of_the_vectors(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_layer_keeps_its_mean_output() -> None:
     model = name_nodes(cnn(4))
     batches = [feeds(model, 8, seed=i) for i in range(8)]
-    ready = prepare(model, batches, divergence)
+    ready = replace(prepare(model, batches, divergence), again=None)
     point = ready.quantize(1e-3)
     for part in ready.parts:
         if part.bias is None:
@@ -255,6 +256,42 @@ def test_a_layer_keeps_its_mean_output() -> None:
         short = np.abs(point.biases[part.layer.bias]) / 256 + 1e-6
         assert (np.abs(means[0] - means[1]) <= short).all()
         assert not np.array_equal(part.bias, point.biases[part.layer.bias])
+
+
+def test_last_layers_fitted_anew_bring_the_output_nearer() -> None:
+    model = name_nodes(simplify(load(EXAMPLE)).model)
+    random = np.random.default_rng(1)
+    drawn = [
+        {"input": (random.random((8, 1, 64, 64)) < share).astype(np.float32)}
+        for share in np.linspace(0.02, 0.3, 40)
+    ]
+    fitted, fresh = drawn[::2], drawn[1::2]
+    ready = prepare(model, fitted, relative_error)
+    look = Look(model, fresh, list(predict(open_session(model), fresh)), relative_error)
+    rate = 3e-9
+    plain = replace(ready, again=None).quantize(rate)
+    point = ready.quantize(rate)
+    assert look.at(expanded(point)) < 0.9 * look.at(expanded(plain))
+    changed = {n for n, v in point.integers.items() if not np.array_equal(v, plain.integers[n])}
+    assert changed == last_layers(model, find_layers(model))
+    assert len(changed) == 1
+    assert point.bits == pytest.approx(plain.bits, rel=0.1)
+
+
+def test_behind_a_last_layer_no_other_lies() -> None:
+    weights = {n: np.ones((64, 64), np.float32) for n in ("a", "b", "c", "d")}
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["first"]),
+        helper.make_node("Relu", ["first"], ["r"]),
+        helper.make_node("MatMul", ["r", "b"], ["y"]),
+        helper.make_node("MatMul", ["r", "c"], ["middle"]),
+        helper.make_node("MatMul", ["middle", "d"], ["z"]),
+    ]
+    model = name_nodes(build(nodes, weights, {"x": [8, 64]}, {"y": [8, 64], "z": [8, 64]}))
+    layers = find_layers(model)
+    assert last_layers(model, layers) == {"b", "d"}
+    parts = measure(model, [{"x": np.eye(8, 64, i, np.float32)} for i in range(8)])
+    assert refit(model, parts.prepared[0].parts, [{"x": np.eye(8, 64, dtype=np.float32)}]) is None
 
 
 def test_a_bias_with_another_use_is_nobody_s() -> None:

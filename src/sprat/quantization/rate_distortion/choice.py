@@ -18,7 +18,13 @@ from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.engine import Part, Prepared
 from sprat.quantization.rate_distortion.look import Divergence
-from sprat.quantization.rate_distortion.measure import Ways, measure, refitted, without_factors
+from sprat.quantization.rate_distortion.measure import (
+    Ways,
+    measure,
+    with_all_samples,
+    without_factors,
+)
+from sprat.quantization.rate_distortion.refit import refit
 
 #: Divergence at which ways are compared: about where a budget of one point ends.
 _USUAL = 0.03
@@ -60,13 +66,14 @@ def prepare(
     del ways  # and with it the factors of some of the samples: large ones fill a gigabyte
 
     def whole(part: Part) -> Part:
-        return refitted(part, moments.pop(part.layer.name))
+        return with_all_samples(part, moments.pop(part.layer.name))
 
     done: list[Part] = []
     for part in ordered_map(whole, parts):
         done.append(part)
         progress("taking in the samples that were held out", len(done), len(parts))
-    return Prepared(model, tuple(done))
+    again = refit(model, done, samples, seed=seed, progress=progress)
+    return Prepared(model, tuple(done), again=again)
 
 
 def choose(ways: Ways) -> Prepared:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -98,13 +98,25 @@ class Point:
     bits: float
 
 
+#: Given all layers and the rounded weights by name, returns some layers fitted to them.
+Again = Callable[[Sequence[Part], Mapping[str, NDArray[np.float32]], Progress], Sequence[Part]]
+
+
 @dataclass(frozen=True)
 class Prepared:
-    """A model whose layers are measured: each price of a bit gives a point."""
+    """A model whose layers are measured: each price of a bit gives a point.
+
+    Attributes:
+        model: Float.
+        parts: Its layers.
+        coarseness: Of the levels.
+        again: Fits the last layers to what the others became.
+    """
 
     model: onnx.ModelProto
     parts: tuple[Part, ...]
     coarseness: float = COARSENESS
+    again: Again | None = None
 
     def quantize(self, rate: float, progress: Progress = silent) -> Point:
         """Round every layer at one price of a bit.
@@ -117,6 +129,22 @@ class Prepared:
         Returns:
             The point.
         """
+        point = self._rounded(self.parts, rate, progress)
+        if self.again is None:
+            return point
+        last = self._rounded(self.again(self.parts, expanded(point), progress), rate, progress)
+        changed = {bits.name: bits for bits in last.layers}
+        layers = tuple(changed.get(bits.name, bits) for bits in point.layers)
+        return replace(
+            point,
+            integers={**point.integers, **last.integers},
+            steps={**point.steps, **last.steps},
+            biases={**point.biases, **last.biases},
+            layers=layers,
+            bits=sum(b.bits_per_weight * b.weights for b in layers),
+        )
+
+    def _rounded(self, parts: Sequence[Part], rate: float, progress: Progress) -> Point:
         integers: dict[str, NDArray[np.int8]] = {}
         steps: dict[str, NDArray[np.float32]] = {}
         biases: dict[str, NDArray[np.float32]] = {}
@@ -126,7 +154,7 @@ class Prepared:
             return round_part(part, rate / part.sensitivity, self.coarseness)
 
         for i, (part, (rounded, found_steps)) in enumerate(
-            zip(self.parts, ordered_map(one, self.parts), strict=True)
+            zip(parts, ordered_map(one, parts), strict=True)
         ):
             name = part.layer.name
             integers[name] = part.layer.stored(rounded)
@@ -134,9 +162,9 @@ class Prepared:
             biases |= corrected(part, rounded, found_steps)
             bits = entropy_bits(rounded)
             found.append(LayerBits(name, rounded.size, bits / rounded.size, part.alone))
-            progress("rounding", i + 1, len(self.parts))
+            progress("rounding", i + 1, len(parts))
         total = sum(b.bits_per_weight * b.weights for b in found)
-        axes = {part.layer.name: part.layer.axis for part in self.parts}
+        axes = {part.layer.name: part.layer.axis for part in parts}
         return Point(rate, integers, steps, axes, biases, tuple(found), total)
 
 

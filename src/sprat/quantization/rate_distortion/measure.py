@@ -253,11 +253,11 @@ def _effect(look: Look, part: Part, rounded: NDArray[np.int8], steps: NDArray[np
 
 
 def without_factors(part: Part) -> Part:
-    """Return a layer that waits for :func:`refitted`."""
+    """Return a layer that waits for :func:`with_all_samples`."""
     return replace(part, factors=np.empty((0, 0, 0), np.float32))
 
 
-def refitted(part: Part, moments: Moments) -> Part:
+def with_all_samples(part: Part, moments: Moments) -> Part:
     """Return a layer that is rounded by all samples, once the held-out ones have made their choice.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from sprat.errors import OptionError
 from sprat.progress import Progress, silent
@@ -11,6 +12,8 @@ from sprat.quantization.rate_distortion.measure import TYPICAL
 
 _MOST_HALVINGS = 24
 _NEAR = 0.01
+#: The last layers, fitted anew, take other bits than before.
+_MOST_FITS = 4
 
 
 def at_bits(prepared: Prepared, bits_per_weight: float, progress: Progress = silent) -> Point:
@@ -30,15 +33,32 @@ def at_bits(prepared: Prepared, bits_per_weight: float, progress: Progress = sil
     if not 0 < bits_per_weight <= 8:
         raise OptionError(f"must be above 0 and at most 8, got {bits_per_weight:g}.", where="bits")
     weights = sum(part.weights.size for part in prepared.parts)
-    low, high = TYPICAL / weights * 1e-8, TYPICAL / weights * 1e4
+    wanted, wide = bits_per_weight, 1e6
+    rate = TYPICAL / weights * 1e-2
+    for _ in range(_MOST_FITS):
+        rate = _rate_of(prepared, wanted * weights, (rate / wide, rate * wide), progress)
+        point = prepared.quantize(rate, progress)
+        share = point.bits / weights / bits_per_weight
+        if abs(share - 1) < _NEAR:
+            break
+        wanted, wide = wanted / share, 8.0
+    return point
+
+
+def _rate_of(
+    prepared: Prepared, bits: float, bracket: tuple[float, float], progress: Progress
+) -> float:
+    """Return the rate that gives so many bits before the last layers are fitted anew."""
+    plain = replace(prepared, again=None)
+    low, high = bracket
     for i in range(_MOST_HALVINGS):
         rate = math.sqrt(low * high)
-        point = prepared.quantize(rate)
+        found = plain.quantize(rate).bits
         progress("searching the rate", i + 1, _MOST_HALVINGS)
-        if abs(point.bits / weights / bits_per_weight - 1) < _NEAR:
+        if abs(found / bits - 1) < _NEAR / 2:
             break
-        if point.bits / weights > bits_per_weight:
+        if found > bits:
             low = rate
         else:
             high = rate
-    return point
+    return rate
