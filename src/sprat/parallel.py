@@ -26,15 +26,20 @@ def cores() -> int:
     return max(1, int(asked)) if asked.isdigit() else max(1, available or 1)
 
 
-def ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def ordered_map(function: Callable[[T], R], items: Iterable[T], *, ahead: int = 2) -> Iterator[R]:
     """Apply ``function`` to each item on all cores; yield the results in the items' order.
 
-    At most two results a core are held at once, so memory stays bounded for endless ``items``.
+    Args:
+        function: Applied to each.
+        items: May be endless.
+        ahead: At most so many results a core are held at once; 1 where they are large.
     """
     workers = cores()
     with threadpool_limits(limits=1), ThreadPoolExecutor(workers) as pool:
         source = iter(items)
-        waiting: list[Future[R]] = [pool.submit(function, x) for x in islice(source, 2 * workers)]
+        waiting: list[Future[R]] = [
+            pool.submit(function, x) for x in islice(source, ahead * workers)
+        ]
         try:
             while waiting:
                 result = waiting.pop(0).result()

@@ -142,7 +142,8 @@ def measure(
         return begun
 
     rest = look
-    for i, (layer, begun) in enumerate(zip(layers, ordered_map(begin, layers), strict=True)):
+    all_begun = ordered_map(begin, layers, ahead=1)
+    for i, (layer, begun) in enumerate(zip(layers, all_begun, strict=True)):
         rest = rest.from_node(layer.node)
         for found, one in zip(parts, begun, strict=True):
             found.append(_measure(one, rest, rate))
