@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from unittest import mock
 
@@ -44,6 +45,7 @@ def variants(ground: Ground) -> Iterator[Variant]:
     """Yield the whole method first, then each ingredient taken away."""
     whole = ground.prepare()
     yield Variant("the whole method", whole)
+    yield Variant("no fitting of the last layers", replace(whole, again=None))
     yield Variant("no error feedback", changed(whole, _alone))
     for share, name in ((_FREE, "no rate term"), (0.1, "a tenth of it"), (0.3, "0.3 of it")):
         yield Variant(f"{name}, equal steps", with_price(whole, share), scale=share)
@@ -118,11 +120,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=None, help="samples to judge by")
     parser.add_argument("--spread", type=float, nargs="+", default=[0.4, 1.0, 2.5])
+    parser.add_argument("--first", type=int, default=None, help="so many of the variants alone")
     options = parser.parse_args()
     ground = open_ground(options.model, options.data, options.limit)
     print("| taken away | bytes at equal divergence | bytes and divergence |\n|---|---|---|")
     whole: list[Compared] = []
-    for variant in variants(ground):
+    for variant in islice(variants(ground), options.first):
         points = [
             ground.compare(variant.prepared.quantize(ground.rate * share * variant.scale))
             for share in options.spread
