@@ -71,6 +71,7 @@ class Ways:
 
     Attributes:
         prepared: Dampings chosen by layer; where memory allows, also cautious ones throughout.
+            A single way comes without its factors.
         look: Divergence of a point on the held-out samples.
         rate: Price of a bit at a usual point.
         moments: Layer name to its moments over all samples, to be used once a way is chosen.
@@ -146,7 +147,9 @@ def measure(
     for i, (layer, begun) in enumerate(zip(layers, all_begun, strict=True)):
         rest = rest.from_node(layer.node)
         for found, one in zip(parts, begun, strict=True):
-            found.append(_measure(one, rest, rate))
+            part = _measure(one, rest, rate)
+            # Where there is one way only, nothing is rounded before the held-out samples are in.
+            found.append(part if small else without_factors(part))
         progress("measuring each layer's effect on the output", i + 1, len(layers))
     ways = tuple(Prepared(model, tuple(found)) for found in parts)
     return Ways(ways, lambda point: look.at(expanded(point)), rate, whole)

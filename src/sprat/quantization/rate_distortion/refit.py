@@ -30,7 +30,7 @@ from sprat.quantization.rate_distortion.moments import POSITIONS, exposed
 from sprat.quantization.rate_distortion.rounding import Array
 
 #: Samples that the rounded model runs on for each point, and vectors of them in all.
-_SAMPLES = 512
+_SAMPLES = 1024
 _VECTORS = 4096
 #: A layer's outputs on all vectors are kept; one of more numbers (a vocabulary's) stays as it is.
 _MOST_NUMBERS = 1 << 25
