@@ -96,6 +96,7 @@ def measure(model: ZooModel, site: Path, work: Path, minutes: float) -> Row:
             return replace(row, reason=f"{row.reason}; prove: {failed.what}")
         return replace(row, browser=_in_browser(proof))
     last = run.choice.test or run.choice.validation
+    alike = any("alike" in note for note in run.data.notes)
     row = replace(
         row,
         before=run.model.wire.brotli,
@@ -103,7 +104,8 @@ def measure(model: ZooModel, site: Path, work: Path, minutes: float) -> Row:
         after=run.outputs[0].wire.brotli,
         chosen=run.choice.candidate,
         result=f"{last.metric} {last.drop:+.2f} ({last.interval.low:+.2f} to "
-        f"{last.interval.high:+.2f}), {last.samples} samples",
+        f"{last.interval.high:+.2f}), {last.samples} samples"
+        + (", of which the original answers all alike: it says nothing" if alike else ""),
         native=run.choice.speed.ratio if run.choice.speed else 1.0,
     )
     try:

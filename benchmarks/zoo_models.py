@@ -220,6 +220,7 @@ ZOO = (
         "models/hey_jarvis_v0.1.onnx",
         {"x.1": bands(16, 96, low=-20, high=20)},
         _VECTORS,
+        DataOptions(kind="logit", threshold=0.5),
     ),
     ZooModel(
         "hello deepa",
@@ -262,6 +263,7 @@ ZOO = (
             "rater_embed": always(0, 64),
         },
         "seeded spectrograms",
+        DataOptions(kind="logit", threshold=4.12),
         samples=64,
     ),
     ZooModel(
