@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: The search for a threshold takes time with the square of the bins: 0.2 s for so many.
+#: The search for a threshold takes time with the square of the bins.
 MOST_BINS = 1024
 
 #: Counts, edges, least and largest value, and the threshold T: the edges go from -T to T.
