@@ -13,7 +13,7 @@ WEB := $(wildcard web/src/* web/src/lean/* web/lean/* web/*.html web/*.ts web/*.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup chromium servers web demo page test check format clean
+.PHONY: help setup chromium servers web demo page docs test check format clean
 
 help:
 	@echo "make demo    set up, then make the example model small and prove it (out/doodles/report.html)"
@@ -22,6 +22,7 @@ help:
 	@echo "make setup   only set up: .venv with pinned packages, and Chromium"
 	@echo "make check   checks and tests without looking for Chromium"
 	@echo "make web     build the pages of the browser's proof from web/ (needs Node; setup does it)"
+	@echo "make docs    the API page out of the docstrings (out/api/sprat.html)"
 	@echo "make format  format the code and fix what ruff can fix"
 	@echo "make clean   remove .venv, caches and out/"
 
@@ -71,6 +72,9 @@ page: setup
 	  $(BIN)/sprat optimize examples/doodles/doodles.onnx --data examples/doodles/data --out out/page-model --preview 40000
 	@$(BIN)/sprat bundle out/page-model --out out/fish-page --page
 	@$(BIN)/sprat serve out/fish-page
+
+docs: $(STAMP)
+	@$(BIN)/python docs/api.py
 
 test: setup servers check
 

@@ -8,6 +8,7 @@ Usage:
     python -m benchmarks --model fish_doodle_classifier.onnx --data DOODLES \
         --site MODELS --work WORK
 
+Those of ``zoo``, named by ``python -m benchmarks.zoo --packages``, go into MODELS too.
 Each runs as by hand; one that fails is named at the end and keeps none of the others from running.
 What prints a table instead of writing one writes it into ``WORK``. The rows of PP-OCR in
 ``docs/lean.md`` need its networks beside the others in ``WORK/networks``. ``distill`` needs torch,
@@ -46,6 +47,7 @@ class Figures:
 _SMALL = "optimize {model} --data {data} --out {work}/small --preview 150000"
 _FAST = "optimize {model} --data {data} --out {work}/fast --goal fast"
 _OTHERS = "--image {image} --networks {work}/networks"
+_AUDIT = "--model {model} --data {data} --small {work}/small --work {work}/intervals"
 _MADE = "--small {work}/small --fast {work}/fast"
 
 #: In the order in which they run: later ones need what earlier ones made.
@@ -60,6 +62,8 @@ INDEX = (
     Figures("update_cost", "{work}/small", "docs/delivery.md"),
     Figures("encodings", "{work}/small/model.onnx", "docs/delivery.md"),
     Figures("other_models", "--site {site}", "benchmarks/results/other_models.md", 6),
+    Figures("zoo", "--site {site} --work {work}/zoo", "benchmarks/results/zoo.md", 30),
+    Figures("intervals", _AUDIT, "docs/evidence.md", 6),
     Figures("rate_distortion", "--model fish {model} {data}", "docs/rate-distortion.md"),
     Figures("rd_ablation", "{model} --data {data}", "docs/rate-distortion.md"),
     Figures("compact", "--site {site}", "docs/rate-distortion.md"),
@@ -72,7 +76,7 @@ INDEX = (
     Figures("distill", "--model {model} --data {data} --out {work}/distill", "docs/distill.md"),
 )
 #: Modules that are no benchmark by themselves.
-HELPERS = ("measure", "peers", "nncodec_peer", "rd_curve", "third_party")
+HELPERS = ("measure", "peers", "nncodec_peer", "rd_curve", "third_party", "zoo_models")
 
 
 def main() -> int:

@@ -46,6 +46,13 @@ def labels(data: Data) -> dict[int, int | None]:
     return {int(s.name): s.label for part in sets for s in part.samples}
 
 
+def test_an_input_without_an_axis_of_samples_is_told(tmp_path: Path) -> None:
+    rate = TensorInfo("rate", "int64", ())
+    source = npz(tmp_path / "a.npz", x=rows(40), rate=np.arange(40))
+    with pytest.raises(ShapeMismatchError, match="'rate' is a single value"):
+        open_vectors(source, [*VECTOR, rate])
+
+
 def test_an_npz_is_halved_by_content(tmp_path: Path) -> None:
     data = open_vectors(npz(tmp_path / "a.npz", x=rows(40), label=np.arange(40) % 3))
     assert data.kind == "npz"

@@ -226,3 +226,26 @@ def test_it_answers_without_the_heavy_libraries(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONWARNINGS": ""},
     )
     assert done.stdout == "[]\n"
+
+
+def test_weights_in_the_bodies_of_an_if_are_counted_and_told(tmp_path: Path) -> None:
+    def branch(name: str, factor: float) -> onnx.GraphProto:
+        weights = numpy_helper.from_array(np.full((8, 256), factor, np.float32), f"w-{name}")
+        node = helper.make_node("Constant", [], [name], value=weights)
+        return helper.make_graph([node], name, [], [vector(name, 8, 256)])
+
+    def vector(name: str, *shape: int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+
+    chosen = helper.make_tensor_value_info("chosen", onnx.TensorProto.BOOL, [])
+    node = helper.make_node(
+        "If", ["chosen"], ["y"], then_branch=branch("a", 1.0), else_branch=branch("b", 2.0)
+    )
+    graph = helper.make_graph([node], "g", [chosen], [vector("y", 8, 256)])
+    found = _inspect(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path
+    )
+    assert found.parameters == 2 * 8 * 256
+    assert found.dtypes == {"float32": 4 * found.parameters}
+    (advice,) = found.advice
+    assert "bodies of If" in advice.why

@@ -15,6 +15,7 @@ from sprat.graph.simplify import simplify
 from sprat.model.nodes import name_nodes
 from sprat.model.session import open_session
 from sprat.quantization.configs import Config, Dynamic, Float16, Static, Weights
+from sprat.quantization.histograms import MOST_BINS, coarsened
 from sprat.quantization.quantize import quantize
 from sprat.quantization.weights import round_per_channel, weight_axes, with_integers
 from tests.networks import cnn, feeds, mlp
@@ -118,3 +119,23 @@ def test_the_file_holds_what_was_decided() -> None:
     assert np.array_equal(stored["w2_quantized"], tensor.values)
     assert np.array_equal(stored["w2_scale"], tensor.scales)
     assert Counter(n.op_type for n in found.graph.node)["DequantizeLinear"] == 1
+
+
+@given(st.integers(1, 40_000), st.floats(1e-3, 1e3))
+def test_a_histogram_is_coarsened_without_losing_a_count(half: int, threshold: float) -> None:
+    counts = np.random.default_rng(half).integers(0, 9, 2 * half)
+    edges = np.linspace(-threshold, threshold, 2 * half + 1).astype(np.float32)
+    merged, wider, *_, bound = coarsened((counts, edges, -1, 1, np.float32(threshold)))
+    assert len(merged) <= MOST_BINS
+    assert len(wider) == len(merged) + 1
+    assert merged.sum() == counts.sum()
+    assert merged[: len(merged) // 2].sum() == counts[:half].sum()
+    assert threshold * (1 - 1e-6) <= bound <= threshold * (1 + 4 / MOST_BINS)
+
+
+def test_entropy_ends_where_the_first_sample_is_nearly_zero() -> None:
+    model = mlp()
+    first, *others = one_by_one(model, 4)
+    nearly = {name: values * np.float32(1e-3) for name, values in first.items()}
+    made = quantize(model, Static(calibration="entropy"), [nearly, *others])
+    assert len(made.graph.node) > len(model.graph.node)

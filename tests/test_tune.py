@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 from sprat.cli.app import app
 from sprat.data.options import read_table
 from sprat.distillation.configs import Recipe, Student
-from sprat.errors import OptionError, SampleError, TrainingError
+from sprat.errors import OptionError, OutputError, SampleError, TrainingError
+from sprat.files import alone_in
 from sprat.model.load import load, save
 from sprat.model.session import open_session, run
 from sprat.progress import silent
@@ -112,6 +113,15 @@ def check(run: Run, wanted: int) -> None:
         assert beaten or any(points[n] == (size, lost) for n in tuned.front)
     assert run.choice.candidate == f"trial-{tuned.best}"
     assert run.choice.test is None
+
+
+def test_two_commands_into_one_folder_do_not_mix(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sprat.files._PATIENCE", 0.0)
+    with alone_in(here / "out"), pytest.raises(OutputError, match="another run writes here"):
+        search(here, "out", trials=1, study=f"sqlite:///{here / 'own.db'}")
+    assert not (here / "own.db").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -52,6 +53,18 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(built: Path) -> None:
         for name in found
         if name.endswith((".onnx", ".png", ".npz", ".map")) and "site/icon-" not in name
     ]
+
+
+def test_the_wheel_says_under_which_licences_its_foreign_files_are(built: Path) -> None:
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
+        found = archive.namelist()
+        texts = [archive.read(n).decode() for n in found if "/licenses/" in n]
+        lists = [json.loads(archive.read(n)) for n in found if n.endswith("/runtime.json")]
+    assert len(texts) == 3
+    assert len(lists) == 2
+    for foreign in lists:
+        assert any(foreign["package"] in text for text in texts)
+        assert {"version", "license", "files"} <= foreign.keys()
 
 
 def test_the_source_package_makes_the_same_wheel(built: Path, tmp_path: Path) -> None:

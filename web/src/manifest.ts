@@ -51,17 +51,36 @@ export interface Manifest {
   classes: string[];
 }
 
+/**
+ * Folders and a file below the manifest, in the letters that `sprat bundle` uses. What a browser reads
+ * as another place is more than `..` and a scheme: `\\host`, a tab inside `ht\ttp:`, `%2e%2e`.
+ */
+const PATH = /^[\w-][\w.-]*(\/[\w-][\w.-]*)*$/;
+
 function isFile(value: unknown): value is File {
   const file = value as File;
   return (
     typeof file?.path === "string" &&
-    !/^[a-z]+:|^\/|\.\./i.test(file.path) &&
-    Number.isSafeInteger(file.bytes) &&
-    file.bytes >= 0 &&
+    PATH.test(file.path) &&
+    isSize(file.bytes) &&
+    typeof file.sha256 === "string" &&
     /^[0-9a-f]{64}$/.test(file.sha256) &&
-    typeof file.encoded === "object" &&
+    isRecord(file.encoded) &&
+    Object.values(file.encoded).every(isSize) &&
     typeof file.packed === "boolean"
   );
+}
+
+function isSize(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isRecord(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isRecordOrNothing(value: unknown): boolean {
+  return (value ?? null) === null || isRecord(value);
 }
 
 /** Check what came from the network; returns null where it is no manifest of this version. */
@@ -75,11 +94,15 @@ export function parseManifest(text: string): Manifest | null {
   const models = Array.isArray(value?.models) ? value.models : [];
   const whole =
     value?.sprat === 1 &&
+    typeof value.name === "string" &&
     typeof value.version === "string" &&
+    isRecordOrNothing(value.preprocess) &&
+    isRecordOrNothing(value.reading) &&
     (value.decode === "http" || value.decode === "gzip") &&
     filesOf(value.runtime).every(isFile) &&
     models.length > 0 &&
     Array.isArray(value.classes) &&
+    value.classes.every((name) => typeof name === "string") &&
     models.every(
       (model) =>
         (model?.role === "preview" || model?.role === "full") &&

@@ -121,6 +121,12 @@ def _count(part: Part, inputs: Sequence[TensorInfo]) -> int:
 
 def _fitting(part: Part, tensor: TensorInfo, count: int) -> NDArray[Any]:
     array = part.content[tensor.name]
+    if not tensor.shape:
+        raise ShapeMismatchError(
+            f"the model's input {tensor.name!r} is a single value for all samples.",
+            where=part.where,
+            hint="Samples need an axis in each input: make it a constant of the model first.",
+        )
     fits = array.ndim == len(tensor.shape) and array.ndim > 0 and len(array) == count
     wanted = tensor.shape[1:]
     if not fits or any(

@@ -15,7 +15,7 @@ import onnx
 
 from sprat.model.inspection import Advice
 from sprat.model.layers import weights_of_nodes
-from sprat.model.nodes import weight_tensors
+from sprat.model.nodes import inner_weights, tensor_bytes, weight_tensors
 from sprat.model.wire import WireBytes
 
 #: Bits a weight in br-11 at which a search by rate and distortion usually ends.
@@ -40,6 +40,12 @@ def advise(path: Path, model: onnx.ModelProto, wire: WireBytes) -> tuple[Advice,
         Commands with what they would give.
     """
     name = shlex.quote(path.name)
+    if sum(map(tensor_bytes, inner_weights(model))) > wire.raw // 2:
+        what = (
+            "most of its weights lie in the bodies of If or Loop, which no method here changes: "
+            "export the branch that the page needs by itself"
+        )
+        return (Advice(f"sprat bundle {name} --out site", what, wire.brotli),)
     floats = {
         key: math.prod(t.dims)
         for key, t in weight_tensors(model).items()

@@ -13,7 +13,13 @@ from sprat.model.advice import advise, groups
 from sprat.model.inspection import Advice, Download, Inspection, LayerInfo, TensorInfo
 from sprat.model.layers import find_layers
 from sprat.model.load import load, total_bytes
-from sprat.model.nodes import dtype_name, printable, tensor_bytes, weight_tensors
+from sprat.model.nodes import (
+    dtype_name,
+    inner_weights,
+    printable,
+    tensor_bytes,
+    weight_tensors,
+)
 from sprat.model.waste import find_waste
 from sprat.model.wire import (
     NETWORKS_MBPS,
@@ -48,18 +54,18 @@ def inspect(path: Path, *, exact: bool = False, progress: Progress = silent) -> 
         ModelError: The file is missing, damaged or no ONNX model.
     """
     model = load(path)
-    weights = weight_tensors(model)
+    weights = (*weight_tensors(model).values(), *inner_weights(model))
     macs = multiply_adds(model)
     content = total_bytes(path)
     progress("compressing", 0, 1)
     wire = wire_bytes(content, exact=exact)
     progress("compressing", 1, 1)
-    parameters = sum(math.prod(t.dims) for t in weights.values())
+    parameters = sum(math.prod(t.dims) for t in weights)
     return Inspection(
         path=str(path),
         file_bytes=len(content),
         parameters=parameters,
-        parameter_bytes=sum(tensor_bytes(t) for t in weights.values()),
+        parameter_bytes=sum(tensor_bytes(t) for t in weights),
         opset=next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0),
         ir_version=model.ir_version,
         producer=printable(f"{model.producer_name} {model.producer_version}".strip()),
@@ -67,7 +73,7 @@ def inspect(path: Path, *, exact: bool = False, progress: Progress = silent) -> 
         inputs=tensor_infos(model),
         outputs=tuple(_tensor_info(v) for v in model.graph.output),
         operators=dict(Counter(n.op_type for n in model.graph.node).most_common()),
-        dtypes=_dtypes(weights.values()),
+        dtypes=_dtypes(weights),
         layers=find_layers(model, macs),
         multiply_adds=sum(macs.values()),
         waste=find_waste(model),

@@ -28,14 +28,24 @@ def dtype_name(code: int) -> str:
 
 def weight_tensors(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     """Return the main graph's weights by name: initializers, and the tensors of Constant nodes."""
+    return _graph_weights(model.graph)
+
+
+def inner_weights(model: onnx.ModelProto) -> tuple[onnx.TensorProto, ...]:
+    """Return the weights in the bodies of If, Loop and Scan, which no method changes."""
+    bodies = (graph for node in all_nodes(model.graph) for graph in subgraphs(node))
+    return tuple(tensor for graph in bodies for tensor in _graph_weights(graph).values())
+
+
+def _graph_weights(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     constants = {
         node.output[0]: attribute.t
-        for node in model.graph.node
+        for node in graph.node
         if node.op_type == "Constant"
         for attribute in node.attribute
         if attribute.name == "value"
     }
-    return {t.name: t for t in model.graph.initializer} | constants
+    return {t.name: t for t in graph.initializer} | constants
 
 
 def tensor_bytes(tensor: onnx.TensorProto) -> int:

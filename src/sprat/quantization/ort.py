@@ -21,6 +21,7 @@ from sprat.model.order import sort_nodes
 from sprat.model.session import Feeds, first_line, open_session
 from sprat.progress import Progress, silent
 from sprat.quantization.configs import Calibration, Dynamic, Float16, Static
+from sprat.quantization.histograms import coarsened
 
 #: Float operators whose integer form is worth it; the rest follow by themselves in QDQ.
 _DYNAMIC_OPERATORS = ["Conv", "MatMul", "Gemm", "Gather", "EmbedLayerNormalization", "LSTM"]
@@ -141,6 +142,9 @@ def calibrate(
         calibrator.infer_session = open_session(folder / "augmented.onnx")
         for i, feeds in enumerate(samples):
             calibrator.collect_data(_reader([feeds]))
+            if method == "entropy":
+                kept = calibrator.collector.histogram_dict
+                kept.update({name: coarsened(one) for name, one in kept.items()})
             progress(f"calibrating ({method})", i + 1, len(samples))
         save_tensors_data(calibrator.compute_data(), folder / "ranges.json")
         return (folder / "ranges.json").read_bytes()

@@ -162,17 +162,19 @@ def is_fixed(model: onnx.ModelProto) -> bool:
 
 
 def sanity(reference: Reference) -> tuple[str, ...]:
-    """Warn where the original itself is near chance, and show what order would fit.
+    """Warn where the original is near chance, or where agreement with it would say nothing.
 
     Args:
-        reference: The original's answers on labelled samples.
+        reference: The original's answers.
 
     Returns:
         Nothing, or one warning.
     """
     labels = labels_of(reference.dataset)
-    if labels is None or reference.reading.kind not in ("logit", "classes"):
+    if reference.reading.kind not in ("logit", "classes"):
         return ()
+    if labels is None:
+        return _one_answer(reference)
     counts = np.bincount(labels)
     chance = float(counts.max() / counts.sum())
     if reference.metric is not None or reference.accuracy > chance + _NEAR_CHANCE:
@@ -192,6 +194,17 @@ def sanity(reference: Reference) -> tuple[str, ...]:
     return (
         f"{warning} The preprocessing is probably wrong (size, channel order, mean, std); the "
         f"best-fitting class order would give {fitted:.1%}.",
+    )
+
+
+def _one_answer(reference: Reference) -> tuple[str, ...]:
+    """Warn where a model that has forgotten everything would agree on every sample."""
+    said = reference.answers.values
+    if reference.metric is not None or len(said) < 2 or (said != said[0]).any():
+        return ()
+    return (
+        f"WARNING: the original answers all {len(said)} samples alike, so that agreement with it "
+        "says nothing. Give samples of every class, or another --threshold or --output-kind.",
     )
 
 

@@ -11,7 +11,7 @@ from sprat.data.options import DataOptions
 from sprat.distillation import extra as distillation
 from sprat.distillation.configs import Recipe, Student
 from sprat.errors import OptionError, OutputError
-from sprat.files import sha256, sha256_file
+from sprat.files import alone_in, sha256, sha256_file
 from sprat.progress import Progress, silent
 from sprat.record.schema import Run
 from sprat.tuning import extra as tuning
@@ -95,7 +95,7 @@ def tune(
         PackageMissingError: torch, optuna or psycopg is not installed.
         InputError: The teacher, the data or an option is wrong.
         TrainingError: No trial gave a result.
-        OutputError: The results cannot be written.
+        OutputError: The results cannot be written, or another run writes there.
     """
     distillation.require()
     tuning.require(study)
@@ -110,22 +110,29 @@ def tune(
     check_opset(opset)
     question = Question(teacher, data, out, network, how, opset, options, seed, limit)
     clock = Clock(how.minutes, stop)
-    with clock.stage("read and run the teacher"):
-        setting = open_setting(teacher, data, options, limit=limit, progress=progress)
-        check_data(setting)
-    searched = _space(setting, question, space or {})
-    job = Job(
-        question, searched, _url(study, out), _name(setting, question, searched), trials, heartbeat
-    )
-    with open_job(job) as opened:
-        lost: list[str] = []
-        with clock.stage("trials"):
-            if workers == 1:
-                work_here(job, setting, progress, told, stop)
-            else:
-                lost = work_apart(job, workers, progress, told, stop)
-        found = Tuned(job, setting, opened, workers, max_drop, tuple(lost))
-        return write(found, clock, progress)
+    # One command a folder; its own workers write there on purpose, and take no lock.
+    with alone_in(out):
+        with clock.stage("read and run the teacher"):
+            setting = open_setting(teacher, data, options, limit=limit, progress=progress)
+            check_data(setting)
+        searched = _space(setting, question, space or {})
+        job = Job(
+            question,
+            searched,
+            _url(study, out),
+            _name(setting, question, searched),
+            trials,
+            heartbeat,
+        )
+        with open_job(job) as opened:
+            lost: list[str] = []
+            with clock.stage("trials"):
+                if workers == 1:
+                    work_here(job, setting, progress, told, stop)
+                else:
+                    lost = work_apart(job, workers, progress, told, stop)
+            found = Tuned(job, setting, opened, workers, max_drop, tuple(lost))
+            return write(found, clock, progress)
 
 
 def _check(trials: int, workers: int, heartbeat: int, max_drop: float) -> None:
@@ -137,7 +144,7 @@ def _check(trials: int, workers: int, heartbeat: int, max_drop: float) -> None:
 
 
 def _url(study: str | None, out: Path) -> str:
-    """Return the study's URL; a file's folder is made."""
+    """Return the study's URL: a file in ``out`` where none is given."""
     if study is not None:
         if "://" not in study:
             raise OptionError(
@@ -146,10 +153,6 @@ def _url(study: str | None, out: Path) -> str:
                 hint="Give sqlite:///FILE or postgresql://USER@HOST/DATABASE.",
             )
         return study
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot be made ({error.strerror}).", where=str(out)) from error
     return f"sqlite:///{(out / 'study.db').resolve()}"
 
 

@@ -1,0 +1,251 @@
+r"""Audit of the intervals: how often they cover, and how far a choice on val flatters test.
+
+Usage:
+    sprat optimize MODEL --data DATA --out SMALL
+    python -m benchmarks.intervals --model MODEL --data DATA --small SMALL --work WORK
+
+Answers of the original, of ``SMALL``'s model and of points around it on the rate-distortion curve
+are kept in ``WORK``; all else is random splits of them. Nothing is chosen by what is found here.
+Writes ``benchmarks/results/intervals.md``. About 6 minutes on 2 cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from benchmarks.measure import machine
+from sprat.evaluate.evaluate import Reference, predict_all, score
+from sprat.evaluate.interval import paired_interval
+from sprat.evaluate.reading import answers
+from sprat.files import write_atomic
+from sprat.graph.simplify import simplify
+from sprat.model.load import load
+from sprat.model.nodes import name_nodes
+from sprat.model.wire import brotli_bytes
+from sprat.quantization.rate_distortion import pack, prepare
+from sprat.record.run import load_run
+from sprat.search.budget import CAUTION
+from sprat.search.rate import calibration_batches, divergence_by
+from sprat.workflow.setting import Setting, is_fixed, open_setting
+
+RESULTS = Path(__file__).parent / "results"
+#: Random splits: as many as one would make by hand, and so many that their own luck is small.
+SPLITS = (200, 4000)
+BUDGET = 1.0
+#: Samples that the ladder's points are calibrated on.
+SAMPLES = 256
+#: Factors on the chosen point's price of a bit: candidates finer and coarser than it.
+LADDER = tuple(2 ** (k / 2) for k in range(-3, 5))
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Shares of the splits in which an interval covers, 0 to 1.
+
+    Attributes:
+        other_half: The interval of one half covers the other half's difference.
+        widened: The same with the interval made wider by the square root of 2.
+        population: All samples taken as the population and as many drawn from it as half, with
+            replacement: the interval of those drawn covers the population's difference.
+    """
+
+    other_half: float
+    widened: float
+    population: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A choice of fewest bytes within the budget on one half, looked at on the other.
+
+    Attributes:
+        flattery: Mean over the splits of the drop on the other half minus that on the half that
+            chose, points.
+        error: Its standard error if splits were independent, points.
+        other: Mean drop of the choices on the other half, points.
+        nothing: Share of the splits in which nothing held the budget.
+        chosen: How often each candidate was chosen, by its br-11 bytes.
+    """
+
+    flattery: float
+    error: float
+    other: float
+    nothing: float
+    chosen: dict[int, int]
+
+
+def coverage(original: Scores, small: Scores, splits: int) -> Coverage:
+    """Split and draw, and count."""
+    random = np.random.default_rng(0)
+    covered = np.zeros((splits, 3))
+    count, all_of_it = len(original), difference(original, small)
+    for i in range(splits):
+        order = random.permutation(count)
+        first, second = order[: count // 2], order[count // 2 :]
+        found = paired_interval(original[first], small[first])
+        other = difference(original[second], small[second])
+        middle, half = (found.low + found.high) / 2, (found.high - found.low) / 2
+        drawn = random.integers(0, count, count // 2)
+        again = paired_interval(original[drawn], small[drawn])
+        covered[i] = (
+            found.low <= other <= found.high,
+            abs(other - middle) <= math.sqrt(2) * half,
+            again.low <= all_of_it <= again.high,
+        )
+    return Coverage(*covered.mean(axis=0).tolist())
+
+
+def selection(original: Scores, candidates: Sequence[tuple[int, Scores]], splits: int) -> Selection:
+    """Choose on one half as ``sprat.search.budget.choose`` does, and look at the other."""
+    random = np.random.default_rng(0)
+    gaps, drops, chosen = [], [], {size: 0 for size, _ in candidates}
+    for _ in range(splits):
+        order = random.permutation(len(original))
+        first, second = order[: len(order) // 2], order[len(order) // 2 :]
+        held = [
+            (size, theirs)
+            for size, theirs in candidates
+            if cautious(original[first], theirs[first]) <= BUDGET
+        ]
+        if not held:
+            continue
+        size, best = min(held, key=lambda c: c[0])
+        chosen[size] += 1
+        drops.append(difference(original[second], best[second]))
+        gaps.append(drops[-1] - difference(original[first], best[first]))
+    return Selection(
+        float(np.mean(gaps)),
+        float(np.std(gaps, ddof=1) / math.sqrt(len(gaps))),
+        float(np.mean(drops)),
+        1 - len(gaps) / splits,
+        chosen,
+    )
+
+
+def difference(original: Scores, model: Scores) -> float:
+    """Return the drop in points."""
+    return float(100 * (original - model).mean())
+
+
+def cautious(original: Scores, model: Scores) -> float:
+    """Return the drop that is held against the budget, points."""
+    found = paired_interval(original, model)
+    return difference(original, model) + CAUTION * (found.high - found.low) / (2 * 1.96)
+
+
+def of_small(setting: Setting, small: Path, work: Path) -> Scores:
+    """Return the scores on test of the model that optimize chose."""
+    kept = work / "small.npz"
+    if not kept.is_file():
+        np.savez(kept, scores=scores(setting.reference, load(small / "model.onnx")))
+    return np.asarray(np.load(kept)["scores"])
+
+
+def of_ladder(setting: Setting, small: Path, work: Path) -> list[tuple[int, Scores]]:
+    """Return br-11 bytes and scores on test of the ladder's points; those in ``work`` are kept."""
+    run = load_run(small / "run.json")
+    chosen = next(c for c in run.candidates if c.name == run.choice.candidate)
+    rate = float(str(chosen.options["rate"]))
+    places = {factor: work / f"point-{factor:.3f}.npz" for factor in LADDER}
+    missing = [factor for factor, place in places.items() if not place.is_file()]
+    if missing:
+        reference = setting.reference
+        clean = name_nodes(simplify(setting.model, setting.calibration()[:2]).model)
+        batches = calibration_batches(
+            setting.data.calibration, reference.size, fixed=is_fixed(setting.model), count=SAMPLES
+        )
+        prepared = prepare(clean, batches, divergence_by(reference.reading))
+        for factor in missing:
+            model = pack(clean, prepared.quantize(rate * factor), "int4")
+            size = brotli_bytes(model.SerializeToString(deterministic=True))
+            np.savez(places[factor], scores=scores(reference, model), size=size)
+            print(f"{factor:.2f} times the price of a bit: {size:,} bytes", flush=True)
+    found = [np.load(place) for place in places.values()]
+    return [(int(one["size"]), one["scores"]) for one in found]
+
+
+def scores(reference: Reference, model: onnx.ModelProto) -> Scores:
+    """Return 1 or 0 for each sample: right or wrong."""
+    outputs = predict_all(model, reference.dataset, reference.size)
+    return score(answers(outputs, reference.reading), reference.answers, outputs, reference)
+
+
+def page(
+    covered: Sequence[Coverage],
+    picked: Sequence[Selection],
+    samples: int,
+    own: tuple[float, float],
+) -> str:
+    """Write the figures as Markdown."""
+
+    def row(name: str, *values: str) -> str:
+        return f"| {name} | {' | '.join(values)} |"
+
+    counts = [f"{count:,} splits" for count in SPLITS]
+    lines = [
+        "# Audit of the intervals",
+        "",
+        f"`python -m benchmarks.intervals`, {datetime.now(UTC).date().isoformat()}. {machine()}. "
+        f"The fish model against the model that `optimize` chose, on {samples:,} test samples, "
+        "halved at random.",
+        "",
+        row("what the 95 % interval of one half covers", *counts, "expected"),
+        "|---|---:|---:|---:|",
+        row("the other half's difference", *(f"{c.other_half:.1%}" for c in covered), "83.4 %"),
+        row("the same, made √2 wider", *(f"{c.widened:.1%}" for c in covered), "95.0 %"),
+        row(
+            "the population's difference, where half as many are drawn from it with replacement",
+            *(f"{c.population:.1%}" for c in covered),
+            "95.0 %",
+        ),
+        "",
+        row("the fewest bytes within 1 point on one half, of points on the curve", *counts),
+        "|---|---:|---:|",
+        row(
+            "drop on the other half minus drop on the half that chose, points",
+            *(f"{p.flattery:+.2f} ± {1.96 * p.error:.2f}" for p in picked),
+        ),
+        row("drop on the other half, points", *(f"{p.other:+.2f}" for p in picked)),
+        row("nothing held the budget", *(f"{p.nothing:.1%}" for p in picked)),
+        *(
+            row(f"chosen: {size:,} bytes", *(f"{p.chosen[size]:,}" for p in picked))
+            for size in picked[0].chosen
+        ),
+        "",
+        f"The run itself: drop {own[0]:+.2f} points on val, which chose, {own[1]:+.2f} on test.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--small", type=Path, required=True, help="what optimize wrote")
+    parser.add_argument("--work", type=Path, required=True, help="answers are kept here")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    setting = open_setting(options.model, options.data, split="test")
+    original = setting.reference.scores
+    small = of_small(setting, options.small, options.work)
+    ladder = of_ladder(setting, options.small, options.work)
+    covered = [coverage(original, small, splits) for splits in SPLITS]
+    picked = [selection(original, ladder, splits) for splits in SPLITS]
+    choice = load_run(options.small / "run.json").choice
+    assert choice.test is not None
+    own = (choice.validation.drop, choice.test.drop)
+    write_atomic(RESULTS / "intervals.md", page(covered, picked, len(original), own))
+
+
+if __name__ == "__main__":
+    main()
