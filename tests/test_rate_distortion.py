@@ -1,6 +1,8 @@
 """Rate-distortion rounding: its laws, and the file that comes out."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -348,6 +350,37 @@ def test_the_same_input_gives_the_same_integers_on_any_number_of_cores(
         packed = pack(ready.model, ready.quantize(1e-5), "int8")
         found.append(packed.SerializeToString(deterministic=True))
     assert found[0] == found[1]
+
+
+MOMENTS = """
+import hashlib
+from pathlib import Path
+import numpy as np
+from sprat.model.load import load
+from sprat.model.nodes import name_nodes
+from sprat.quantization.rate_distortion.layers import find_layers
+from sprat.quantization.rate_distortion.moments import input_moments
+model = name_nodes(load(Path("examples/doodles/doodles.onnx")))
+draw = np.random.default_rng(0)
+samples = [{"input": draw.random((8, 1, 64, 64), np.float32)} for _ in range(2)]
+found = input_moments(model, find_layers(model), samples)
+print(hashlib.sha256(b"".join(m.second.tobytes() for m in found.values())).hexdigest())
+"""
+
+
+def test_a_fresh_process_measures_the_same_whatever_threads_blas_would_take() -> None:
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", MOMENTS],
+            env={**os.environ, "OPENBLAS_NUM_THREADS": threads},
+            cwd=EXAMPLE.parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("rate", [3e-11, 2e-10, 1e-9])

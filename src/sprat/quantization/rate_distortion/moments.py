@@ -71,6 +71,8 @@ def input_moments(
     Returns:
         Layer name to its moments.
     """
+    import scipy.linalg.blas  # noqa: F401 - a limit of threads holds only for what is loaded
+
     session = open_session(exposed(model, [layer.source for layer in layers]))
     sources = sorted({layer.source for layer in layers} - set(samples[0]))
     sums = {layer.name: _nothing(layer) for layer in layers}
