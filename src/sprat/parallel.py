@@ -42,9 +42,9 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], *, ahead: int = 
         ]
         try:
             while waiting:
-                result = waiting.pop(0).result()
+                waiting[0].result()
                 waiting.extend(pool.submit(function, item) for item in islice(source, 1))
-                yield result
+                yield waiting.pop(0).result()  # kept in no variable: it may be large
         finally:
             for future in waiting:
                 future.cancel()

@@ -144,12 +144,12 @@ def measure(
 
     rest = look
     all_begun = ordered_map(begin, layers, ahead=1)
-    for i, (layer, begun) in enumerate(zip(layers, all_begun, strict=True)):
+    for i, layer in enumerate(layers):
         rest = rest.from_node(layer.node)
-        for found, one in zip(parts, begun, strict=True):
-            part = _measure(one, rest, rate)
-            # Where there is one way only, nothing is rounded before the held-out samples are in.
-            found.append(part if small else without_factors(part))
+        # No variable here keeps what has begun while the next is waited for: it may be large.
+        measured = _measured(next(all_begun), rest, rate, keep=small)
+        for found, part in zip(parts, measured, strict=True):
+            found.append(part)
         progress("measuring each layer's effect on the output", i + 1, len(layers))
     ways = tuple(Prepared(model, tuple(found)) for found in parts)
     return Ways(ways, lambda point: look.at(expanded(point)), rate, whole)
@@ -214,6 +214,12 @@ def _begin(candidates: list[Part], check: NDArray[np.float32]) -> _Begun:
     gap = multiplied(rounded, step) - first.weights
     error = sum(output_error(g, h) for g, h in zip(gap, check, strict=True))
     return _Begun(candidates, rounded, step, error)
+
+
+def _measured(begun: Sequence[_Begun], look: Look, rate: float, *, keep: bool) -> list[Part]:
+    """Measure a layer in each way; a single way is not rounded again before it gets new factors."""
+    parts = [_measure(one, look, rate) for one in begun]
+    return parts if keep else [without_factors(part) for part in parts]
 
 
 def _measure(begun: _Begun, look: Look, rate: float) -> Part:
