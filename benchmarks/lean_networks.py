@@ -62,7 +62,8 @@ def main() -> None:
             output_names=["output"],
         )
     for path in Path(sys.argv[2]).rglob("*.onnx"):
-        shutil.copy(path, folder / f"{PP_OCR[path.stem]}.onnx")
+        if path.stem in PP_OCR:
+            shutil.copy(path, folder / f"{PP_OCR[path.stem]}.onnx")
 
 
 if __name__ == "__main__":

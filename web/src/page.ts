@@ -96,18 +96,23 @@ class Page {
   }
 
   async #drawn(): Promise<void> {
-    this.#picture = await this.#pad.picture();
+    const turn = ++this.#turn;
+    const picture = await this.#pad.picture();
+    if (turn !== this.#turn) return; // cleared, or drawn on, meanwhile
+    this.#picture = picture;
     await this.#ask();
   }
 
   async #take(file: File | undefined): Promise<void> {
     if (file === undefined) return;
+    const turn = ++this.#turn;
     try {
       await this.#pad.show(file);
     } catch {
       this.#say("unreadable");
       return;
     }
+    if (turn !== this.#turn) return;
     this.#picture = file;
     await this.#ask();
   }

@@ -122,7 +122,10 @@ class Page {
   }
 
   async #drawn(): Promise<void> {
-    this.#picture = await this.#pad.picture();
+    const turn = ++this.#turn;
+    const picture = await this.#pad.picture();
+    if (turn !== this.#turn) return; // cleared, or drawn on, meanwhile
+    this.#picture = picture;
     this.#label = "";
     await this.#ask();
   }
@@ -135,6 +138,7 @@ class Page {
   }
 
   async #take(file: Blob, label: string): Promise<void> {
+    const turn = ++this.#turn;
     try {
       await this.#pad.show(file);
     } catch (error) {
@@ -142,6 +146,7 @@ class Page {
       this.#show();
       return;
     }
+    if (turn !== this.#turn) return;
     this.#problem = "";
     this.#picture = file;
     this.#label = label;

@@ -50,6 +50,8 @@ _NARROW_PREVIEW = 1.2
 #: (one-sided). The walk ends at the budget, so its choice is luckier than one of a few fixed
 #: candidates, and luck does not carry over.
 _CAUTION = 1.0
+#: Without labels every changed answer counts against a model and none cancels another.
+_CAUTION_UNLABELLED = 2.0
 _STRIDE = 2.0
 #: Halving the price adds fewer bytes than this factor where the steps are as fine as int8 allows:
 #: lower prices then buy nothing.
@@ -275,7 +277,11 @@ def _demand(curve: Curve, trial: Trial) -> float:
     assert evaluation is not None
     if evaluation.agreement == 1.0:
         return 0.0
-    return _expected(curve, evaluation) + _CAUTION * standard_error(evaluation)
+    return _expected(curve, evaluation) + _caution(evaluation) * standard_error(evaluation)
+
+
+def _caution(evaluation: Evaluation) -> float:
+    return _CAUTION_UNLABELLED if evaluation.metric == "agreement" else _CAUTION
 
 
 def _expected(curve: Curve, evaluation: Evaluation) -> float:
@@ -305,7 +311,8 @@ def _judged(curve: Curve, trial: Trial, max_drop: float) -> Trial:
         update = {"outcome": "within budget"}
     else:
         expected, error = _expected(curve, evaluation), standard_error(evaluation)
-        note = f"expected drop {expected:.2f} plus standard error {error:.2f}"
+        times = "two standard errors of" if _caution(evaluation) > 1 else "standard error"
+        note = f"expected drop {expected:.2f} plus {times} {error:.2f}"
         update = {"outcome": "over budget", "note": note}
     return Trial(trial.record.model_copy(update=update), trial.model)
 
