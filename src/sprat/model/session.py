@@ -24,6 +24,11 @@ _QUIET = 4
 LONGEST_RUN = 300.0
 
 
+def samples_in(feeds: Feeds) -> int:
+    """Return how many samples a batch has: the longest first axis; scalars have none."""
+    return max((values.shape[0] for values in feeds.values() if values.ndim), default=1)
+
+
 def open_session(
     model: onnx.ModelProto | Path, *, threads: int = 1, fold_weights: bool = False
 ) -> ort.InferenceSession:

@@ -17,6 +17,24 @@ from sprat.cli.options import (
     with_data_options,
 )
 from sprat.cli.screen import as_json, bar, interruptible, megabytes, note, say
+from sprat.cli.teaching import (
+    AskedOption,
+    BatchOption,
+    DecayOption,
+    DeviceOption,
+    EmaOption,
+    MaxDropOption,
+    MirrorOption,
+    OpsetOption,
+    OptimizerOption,
+    OutOption,
+    PatienceOption,
+    ScheduleOption,
+    StudentOption,
+    TeacherArgument,
+    VectorOption,
+    WeightsOption,
+)
 from sprat.errors import OptionError
 
 if TYPE_CHECKING:
@@ -25,15 +43,10 @@ if TYPE_CHECKING:
 
 @with_data_options
 def command(
-    teacher: Annotated[
-        Path, typer.Argument(help="The ONNX model that teaches.", show_default=False)
-    ],
+    teacher: TeacherArgument,
     data: DataOption,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")],
-    student: Annotated[
-        str,
-        typer.Option("--student", help="Of torchvision or timm, or package.module:function."),
-    ] = "mobilenet_v3_small",
+    out: OutOption,
+    student: StudentOption = "mobilenet_v3_small",
     width: Annotated[float, typer.Option("--width", help="Factor on its channels.")] = 1.0,
     student_size: Annotated[
         str | None,
@@ -41,9 +54,7 @@ def command(
             "--student-size", help="Height x width that it looks at; the teacher's by default."
         ),
     ] = None,
-    weights: Annotated[
-        str, typer.Option("--weights", help="none, imagenet (a download), or a file.")
-    ] = "none",
+    weights: WeightsOption = "none",
     epochs: Annotated[
         int | None,
         typer.Option("--epochs", help="Passes over train; as many as fit into --minutes."),
@@ -51,49 +62,32 @@ def command(
     minutes: Annotated[
         float, typer.Option("--minutes", help="Time for the whole; the best so far wins.")
     ] = 60.0,
-    batch: Annotated[int, typer.Option("--batch", help="Samples in one step.")] = 64,
-    optimizer: Annotated[Literal["adamw", "sgd"], typer.Option("--optimizer")] = "adamw",
+    batch: BatchOption = 64,
+    optimizer: OptimizerOption = "adamw",
     rate: Annotated[
         float | None,
         typer.Option("--rate", help="Highest learning rate; 0.004 for adamw, 0.1 for sgd."),
     ] = None,
-    schedule: Annotated[Literal["one-cycle", "cosine"], typer.Option("--schedule")] = "one-cycle",
-    decay: Annotated[float, typer.Option("--decay", help="Weight decay.")] = 0.02,
-    ema: Annotated[
-        float, typer.Option("--ema", help="Running mean of the weights, a step; 0 keeps none.")
-    ] = 0.995,
-    patience: Annotated[
-        int | None,
-        typer.Option("--patience", help="Epochs without a gain on val that end it."),
-    ] = None,
+    schedule: ScheduleOption = "one-cycle",
+    decay: DecayOption = 0.02,
+    ema: EmaOption = 0.995,
+    patience: PatienceOption = None,
     alpha: Annotated[
         float, typer.Option("--alpha", help="Share of the teacher's answers in the loss.")
     ] = 0.9,
     temperature: Annotated[
         float, typer.Option("--temperature", help="Softens both sides' probabilities.")
     ] = 4.0,
-    vector: Annotated[
-        Literal["cosine", "mse"], typer.Option("--vector", help="How embeddings are compared.")
-    ] = "cosine",
+    vector: VectorOption = "cosine",
     augment: Annotated[
         Literal["auto", "none", "drawing", "photo"],
         typer.Option("--augment", help="Views that mean the same."),
     ] = "auto",
-    mirror: Annotated[
-        bool | None,
-        typer.Option("--mirror/--no-mirror", help="Mirrored pictures mean the same."),
-    ] = None,
-    asked: Annotated[
-        Literal["once", "views"],
-        typer.Option("--asked", help="The teacher answers each picture once, or each view of it."),
-    ] = "once",
-    device: Annotated[
-        str, typer.Option("--device", help="auto, cpu, cuda, or another of torch's.")
-    ] = "auto",
-    opset: Annotated[int, typer.Option("--opset", help="Of the student's file.")] = 17,
-    max_drop: Annotated[
-        float, typer.Option("--max-drop", help="Points that accuracy may fall.")
-    ] = 2.0,
+    mirror: MirrorOption = None,
+    asked: AskedOption = "once",
+    device: DeviceOption = "auto",
+    opset: OpsetOption = 17,
+    max_drop: MaxDropOption = 2.0,
     seed: SeedOption = 0,
     limit: LimitOption = None,
     config: ConfigOption = None,

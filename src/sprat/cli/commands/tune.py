@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,24 @@ from sprat.cli.options import (
     with_data_options,
 )
 from sprat.cli.screen import as_json, bar, interruptible, megabytes, note, say, table
+from sprat.cli.teaching import (
+    AskedOption,
+    BatchOption,
+    DecayOption,
+    DeviceOption,
+    EmaOption,
+    MaxDropOption,
+    MirrorOption,
+    OpsetOption,
+    OptimizerOption,
+    OutOption,
+    PatienceOption,
+    ScheduleOption,
+    StudentOption,
+    TeacherArgument,
+    VectorOption,
+    WeightsOption,
+)
 
 if TYPE_CHECKING:
     from sprat.record.schema import Run
@@ -24,11 +42,9 @@ if TYPE_CHECKING:
 
 @with_data_options
 def command(
-    teacher: Annotated[
-        Path, typer.Argument(help="The ONNX model that teaches.", show_default=False)
-    ],
+    teacher: TeacherArgument,
     data: DataOption,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")],
+    out: OutOption,
     trials: Annotated[int, typer.Option("--trials", help="All workers together.")] = 20,
     study: Annotated[
         str | None,
@@ -37,13 +53,8 @@ def command(
     workers: Annotated[
         int, typer.Option("--workers", help="Processes here; they share the cores.")
     ] = 1,
-    student: Annotated[
-        str,
-        typer.Option("--student", help="Of torchvision or timm, or package.module:function."),
-    ] = "mobilenet_v3_small",
-    weights: Annotated[
-        str, typer.Option("--weights", help="none, imagenet (a download), or a file.")
-    ] = "none",
+    student: StudentOption = "mobilenet_v3_small",
+    weights: WeightsOption = "none",
     epochs: Annotated[
         int | None,
         typer.Option("--epochs", help="Of each trial; as many as fit into its minutes."),
@@ -74,35 +85,18 @@ def command(
         str | None,
         typer.Option("--bits-per-weight", help="Searched: of the quantization that follows."),
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", help="Samples in one step.")] = 64,
-    optimizer: Annotated[Literal["adamw", "sgd"], typer.Option("--optimizer")] = "adamw",
-    schedule: Annotated[Literal["one-cycle", "cosine"], typer.Option("--schedule")] = "one-cycle",
-    decay: Annotated[float, typer.Option("--decay", help="Weight decay.")] = 0.02,
-    ema: Annotated[
-        float, typer.Option("--ema", help="Running mean of the weights, a step; 0 keeps none.")
-    ] = 0.995,
-    patience: Annotated[
-        int | None,
-        typer.Option("--patience", help="Epochs without a gain on val that end a training."),
-    ] = None,
-    vector: Annotated[
-        Literal["cosine", "mse"], typer.Option("--vector", help="How embeddings are compared.")
-    ] = "cosine",
-    mirror: Annotated[
-        bool | None,
-        typer.Option("--mirror/--no-mirror", help="Mirrored pictures mean the same."),
-    ] = None,
-    asked: Annotated[
-        Literal["once", "views"],
-        typer.Option("--asked", help="The teacher answers each picture once, or each view of it."),
-    ] = "once",
-    device: Annotated[
-        str, typer.Option("--device", help="auto, cpu, cuda, or another of torch's.")
-    ] = "auto",
-    opset: Annotated[int, typer.Option("--opset", help="Of the students' files.")] = 17,
-    max_drop: Annotated[
-        float, typer.Option("--max-drop", help="Points that accuracy may fall.")
-    ] = 2.0,
+    batch: BatchOption = 64,
+    optimizer: OptimizerOption = "adamw",
+    schedule: ScheduleOption = "one-cycle",
+    decay: DecayOption = 0.02,
+    ema: EmaOption = 0.995,
+    patience: PatienceOption = None,
+    vector: VectorOption = "cosine",
+    mirror: MirrorOption = None,
+    asked: AskedOption = "once",
+    device: DeviceOption = "auto",
+    opset: OpsetOption = 17,
+    max_drop: MaxDropOption = 2.0,
     heartbeat: Annotated[
         int,
         typer.Option(

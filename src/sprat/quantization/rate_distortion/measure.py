@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sprat.data.dataset import Batches
 from sprat.errors import NoGainError, OptionError
-from sprat.model.session import Feeds, open_session, predict
+from sprat.model.session import Feeds, open_session, predict, samples_in
 from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.biases import shorten
@@ -157,8 +157,7 @@ def measure(
 
 def divided(samples: Sequence[Feeds]) -> tuple[Batches, list[Feeds]]:
     """Return the batches that moments are made of, and those, evenly between, that are held out."""
-    size = max((v.shape[0] for v in samples[0].values() if v.ndim), default=1)
-    every = max(LEAST_BATCHES, size * len(samples) // _MOST_HELD)
+    every = max(LEAST_BATCHES, samples_in(samples[0]) * len(samples) // _MOST_HELD)
     fitted = [i for i in range(len(samples)) if (i + 1) % every]
     return Batches(samples.__getitem__, fitted), list(samples[every - 1 :: every])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from sprat.model.session import Feeds, open_session, predict
+from sprat.model.session import Feeds, open_session, run
 from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.layers import Layer
@@ -73,11 +73,8 @@ def input_moments(
     """
     import scipy.linalg.blas  # noqa: F401 - a limit of threads holds only for what is loaded
 
-    session = open_session(exposed(model, [layer.source for layer in layers]))
-    sources = sorted({layer.source for layer in layers} - set(samples[0]))
     sums = {layer.name: _nothing(layer) for layer in layers}
-    for i, found in enumerate(predict(session, samples, sources)):
-        values: dict[str, Any] = {**samples[i], **found}
+    for i, values in enumerate(layer_inputs(model, layers, samples)):
 
         def add(layer: Layer, values: dict[str, Any] = values) -> Moments:
             return _added(sums[layer.name], layer.patches(values[layer.source], POSITIONS, seed))
@@ -86,6 +83,21 @@ def input_moments(
             sums[layer.name] = total
         progress("measuring the layers' inputs", i + 1, len(samples))
     return {name: _averaged(total) for name, total in sums.items()}
+
+
+def layer_inputs(
+    model: onnx.ModelProto, layers: Sequence[Layer], samples: Sequence[Feeds]
+) -> Iterator[dict[str, Any]]:
+    """Run a model over batches; yield each batch's tensors that the layers read, by name."""
+    sources = {layer.source for layer in layers}
+    session = open_session(exposed(model, sorted(sources)))
+    inner = sorted(sources - {value.name for value in model.graph.input})
+
+    def read(feeds: Feeds) -> dict[str, Any]:
+        given = {name: values for name, values in feeds.items() if name in sources}
+        return {**given, **run(session, feeds, inner)}
+
+    yield from ordered_map(read, samples)
 
 
 def _nothing(layer: Layer) -> Moments:

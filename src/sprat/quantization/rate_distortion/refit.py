@@ -13,20 +13,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from sprat.model.nodes import names_read
-from sprat.model.session import Feeds, open_session, predict
+from sprat.model.session import Feeds, samples_in
 from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.engine import Part
 from sprat.quantization.rate_distortion.layers import Layer
 from sprat.quantization.rate_distortion.look import replaced
-from sprat.quantization.rate_distortion.moments import POSITIONS, exposed
+from sprat.quantization.rate_distortion.moments import POSITIONS, layer_inputs
 from sprat.quantization.rate_distortion.rounding import Array
 
 #: Samples that the rounded model runs on for each point, and vectors of them in all.
@@ -34,7 +33,7 @@ _SAMPLES = 1024
 _VECTORS = 4096
 #: A layer's outputs on all vectors are kept; one of more numbers (a vocabulary's) stays as it is.
 _MOST_NUMBERS = 1 << 25
-#: One in so many vectors is held out, to choose the ridge: a share of the inputs' mean energy.
+#: One in so many samples is held out, to choose the ridge: a share of the inputs' mean energy.
 _HELD = 4
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -77,9 +76,13 @@ class Refit:
         model = replaced(self.model, weights)
         found = _vectors(model, self.layers, self.samples, self.seed, progress)
         last = [part for part in parts if part.layer.name in self.targets]
-        return list(
-            ordered_map(lambda p: _fitted(p, found[p.layer.name], self.targets[p.layer.name]), last)
-        )
+        count = len(self.samples) * samples_in(self.samples[0])
+
+        def one(part: Part) -> Part:
+            name = part.layer.name
+            return _fitted(part, found[name], self.targets[name], count)
+
+        return list(ordered_map(one, last))
 
 
 def refit(
@@ -102,7 +105,7 @@ def refit(
     Returns:
         What fits them; None where no last layer has a bias of its own.
     """
-    size = max((v.shape[0] for v in samples[0].values() if v.ndim), default=1)
+    size = samples_in(samples[0])
     some = samples[:: max(1, math.ceil(len(samples) * size / _SAMPLES))]
     count = len(some) * size * POSITIONS
     last = last_layers(model, [part.layer for part in parts])
@@ -146,23 +149,19 @@ def _vectors(
     progress: Progress,
 ) -> dict[str, NDArray[np.float32]]:
     """Return the layers' input vectors, float32 ``[groups, N, columns]``, at the same positions."""
-    sources = sorted({layer.source for layer in layers})
-    session = open_session(exposed(model, sources))
-    size = max((v.shape[0] for v in samples[0].values() if v.ndim), default=1)
-    rows = max(1, min(POSITIONS, _VECTORS // (len(samples) * size)))
+    rows = max(1, min(POSITIONS, _VECTORS // (len(samples) * samples_in(samples[0]))))
     found: dict[str, list[NDArray[np.float32]]] = {layer.name: [] for layer in layers}
-    inner = [name for name in sources if name not in samples[0]]
-    for i, made in enumerate(predict(session, samples, inner)):
-        values: dict[str, Any] = {**samples[i], **made} if len(inner) < len(sources) else made
+    for i, values in enumerate(layer_inputs(model, layers, samples)):
         for layer in layers:
             found[layer.name].append(layer.patches(values[layer.source], rows, seed))
         progress("fitting the last layers", i + 1, len(samples))
     return {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
 
 
-def _fitted(part: Part, x: NDArray[np.float32], target: NDArray[np.float32]) -> Part:
-    """Fit one layer: the ridge is the one that does best on vectors that are held out."""
-    held = np.arange(x.shape[1]) % _HELD == _HELD - 1
+def _fitted(part: Part, x: NDArray[np.float32], target: NDArray[np.float32], samples: int) -> Part:
+    """Fit one layer: the ridge is the one that does best on samples that are held out."""
+    # By sample, not by vector: the positions of one sample are alike.
+    held = np.arange(x.shape[1]) * samples // x.shape[1] % _HELD == _HELD - 1
     ways = [None, *_RIDGES]
 
     def error(ridge: float | None) -> float:
