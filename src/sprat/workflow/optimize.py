@@ -17,7 +17,7 @@ from sprat.model.nodes import name_nodes
 from sprat.model.wire import WireBytes, wire_bytes
 from sprat.progress import Progress, Watch, silent
 from sprat.record.schema import CandidateRecord, Run
-from sprat.search.budget import FAST_BYTES, choose
+from sprat.search.budget import FAST_BYTES, Goal, choose
 from sprat.search.candidates import Bench, Trial, proposals
 from sprat.search.rate import Curve, calibration_batches, smallest_under, walk, walk_fast
 from sprat.search.repair import repair
@@ -26,9 +26,10 @@ from sprat.workflow.budget import Budget, Clock
 from sprat.workflow.outcome import Findings, versions, write
 from sprat.workflow.setting import Setting, is_fixed, open_setting
 
-#: The walk along the curve may take this much of the search's time, and all candidates this much:
-#: the rest is the preview's.
-_WALK_SHARE = 0.8
+#: The walk along the curve may take this much of the search's time; the integer graph that
+#: ``fast`` is after needs more accurate points of its own.
+_WALK_SHARE: dict[Goal, float] = {"small": 0.8, "fast": 0.6}
+#: All candidates may take this much where a preview is looked for behind them.
 _SEARCH_SHARE = 0.9
 #: Estimated bytes may be wrong by this factor.
 _CLOSE = 1.1
@@ -174,10 +175,10 @@ def _last_look_seconds(setting: Setting, seconds: float) -> float:
 def _search(bench: Bench, curve: Curve, budget: Budget, clock: Clock) -> list[Trial]:
     def walked() -> bool:
         # The first point is what the whole is for: it is made even where time is short.
-        return clock.stop() or (bool(curve.trials) and clock.expired(_WALK_SHARE))
+        return clock.stop() or (bool(curve.trials) and clock.expired(_WALK_SHARE[budget.goal]))
 
     def late() -> bool:
-        return clock.expired(_SEARCH_SHARE)
+        return clock.expired(1.0 if budget.preview is None else _SEARCH_SHARE)
 
     # The curve comes first: where time runs out, the others are missed least.
     with clock.stage("walk along the rate-distortion curve"):

@@ -62,7 +62,7 @@ def prepare(
     """
     ways = measure(model, samples, divergence, seed=seed, progress=progress)
     parts = [without_factors(part) for part in choose(ways).parts]
-    moments = dict(ways.moments)
+    moments, inputs = dict(ways.moments), ways.inputs
     del ways  # and with it the factors of some of the samples: large ones fill a gigabyte
 
     def whole(part: Part) -> Part:
@@ -72,7 +72,7 @@ def prepare(
     for part in ordered_map(whole, parts):
         done.append(part)
         progress("taking in the samples that were held out", len(done), len(parts))
-    again = refit(model, done, samples, seed=seed, progress=progress)
+    again = refit(model, done, samples, inputs)
     return Prepared(model, tuple(done), again=again)
 
 

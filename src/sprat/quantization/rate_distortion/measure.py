@@ -30,6 +30,7 @@ from sprat.quantization.rate_distortion.engine import (
 from sprat.quantization.rate_distortion.layers import Layer, find_layers, weight_of
 from sprat.quantization.rate_distortion.look import Divergence, Look, relative_error
 from sprat.quantization.rate_distortion.moments import Moments, input_moments
+from sprat.quantization.rate_distortion.refit import Inputs, last_inputs
 from sprat.quantization.rate_distortion.rounding import (
     Array,
     entropy_bits,
@@ -75,12 +76,14 @@ class Ways:
         look: Divergence of a point on the held-out samples.
         rate: Price of a bit at a usual point.
         moments: Layer name to its moments over all samples, to be used once a way is chosen.
+        inputs: What arrives at the last layers, by sample.
     """
 
     prepared: tuple[Prepared, ...]
     look: Callable[[Point], float]
     rate: float
     moments: Mapping[str, Moments]
+    inputs: Inputs
 
 
 def measure(
@@ -120,8 +123,11 @@ def measure(
             where="--data",
         )
     fitted, held = divided(samples)
-    moments = input_moments(model, layers, fitted, seed=seed, progress=progress)
-    checks = input_moments(model, layers, held, seed=seed, progress=progress)
+    inputs = last_inputs(model, layers, samples, seed=seed)
+    moments, checks = (
+        input_moments(model, layers, some, seed=seed, progress=progress, told=inputs.take)
+        for some in (fitted, held)
+    )
     compared = divergence or relative_error
     look = Look(model, held, list(predict(open_session(model), held)), compared)
     total = sum(math.prod(layer.shape) for layer in layers)
@@ -152,14 +158,29 @@ def measure(
             found.append(part)
         progress("measuring each layer's effect on the output", i + 1, len(layers))
     ways = tuple(Prepared(model, tuple(found)) for found in parts)
-    return Ways(ways, lambda point: look.at(expanded(point)), rate, whole)
+    return Ways(
+        ways, lambda point: look.at(expanded(point)), rate, whole, _in_order(inputs, samples)
+    )
 
 
 def divided(samples: Sequence[Feeds]) -> tuple[Batches, list[Feeds]]:
     """Return the batches that moments are made of, and those, evenly between, that are held out."""
+    held = _held(samples)
+    fitted = [i for i in range(len(samples)) if i not in held]
+    return Batches(samples.__getitem__, fitted), [samples[i] for i in held]
+
+
+def _held(samples: Sequence[Feeds]) -> range:
     every = max(LEAST_BATCHES, samples_in(samples[0]) * len(samples) // _MOST_HELD)
-    fitted = [i for i in range(len(samples)) if (i + 1) % every]
-    return Batches(samples.__getitem__, fitted), list(samples[every - 1 :: every])
+    return range(every - 1, len(samples), every)
+
+
+def _in_order(inputs: Inputs, samples: Sequence[Feeds]) -> Inputs:
+    """Put batches that were run as :func:`divided` says into the samples' order."""
+    held = _held(samples)
+    run = sorted(range(len(samples)), key=lambda i: i in held)
+    batches = dict(zip(run, inputs.batches, strict=True))
+    return replace(inputs, batches=[batches[i] for i in range(len(samples))])
 
 
 def _bias_bits(model: onnx.ModelProto, layers: Sequence[Layer], look: Look) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,7 @@ def input_moments(
     *,
     seed: int = 0,
     progress: Progress = silent,
+    told: Callable[[Mapping[str, Any]], None] = lambda _: None,
 ) -> dict[str, Moments]:
     """Compute the mean and ``H = E[x x^T]`` of every layer's input vectors.
 
@@ -67,6 +68,7 @@ def input_moments(
         samples: Calibration batches.
         seed: Chooses the positions.
         progress: Told how many batches are done.
+        told: Told each batch's tensors that the layers read, by name, in the batches' order.
 
     Returns:
         Layer name to its moments.
@@ -81,6 +83,7 @@ def input_moments(
 
         for layer, total in zip(layers, ordered_map(add, layers), strict=True):
             sums[layer.name] = total
+        told(values)
         progress("measuring the layers' inputs", i + 1, len(samples))
     return {name: _averaged(total) for name, total in sums.items()}
 
