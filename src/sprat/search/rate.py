@@ -53,6 +53,9 @@ _CAUTION = 1.0
 #: Without labels every changed answer counts against a model and none cancels another.
 _CAUTION_UNLABELLED = 2.0
 _STRIDE = 2.0
+#: Upwards at least so far: what a point leaves of the budget is known to a standard error only,
+#: and a shorter step is a minute spent on a few per cent of bytes.
+_LEAST_STRIDE = 1.4
 #: Halving the price adds fewer bytes than this factor where the steps are as fine as int8 allows:
 #: lower prices then buy nothing.
 _SPENT = 1.02
@@ -221,7 +224,7 @@ def _next(curve: Curve, max_drop: float) -> float | None:
     if used[low] >= 1 - _LEFT:
         return None
     if not above:
-        return _rounded(low * _step(used[low]))
+        return _rounded(low * max(_LEAST_STRIDE, _step(used[low])))
     high = above[0]
     if high <= _NARROW * low:
         return None
