@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sprat import __version__
@@ -26,11 +26,10 @@ from sprat.workflow.budget import Budget, Clock
 from sprat.workflow.outcome import Findings, versions, write
 from sprat.workflow.setting import Setting, is_fixed, open_setting
 
-#: The walk along the curve may take this much of the search's time; the integer graph that
-#: ``fast`` is after needs more accurate points of its own.
+#: The walk along the curve may take this much of the search's time. The integer graph that
+#: ``fast`` is after and a preview need points of their own behind it.
 _WALK_SHARE: dict[Goal, float] = {"small": 0.8, "fast": 0.6}
-#: All candidates may take this much where a preview is looked for behind them.
-_SEARCH_SHARE = 0.9
+_WALK_SHARE_BEFORE_PREVIEW = 0.6
 #: Estimated bytes may be wrong by this factor.
 _CLOSE = 1.1
 
@@ -109,7 +108,12 @@ def _optimize(
         progress=Watch(progress),
     )
     curve = _curve(bench, setting)
-    trials = _search(bench, curve, wanted, clock)
+    trials = _walk(curve, wanted, clock)
+    preview = None
+    if wanted.preview is not None:
+        with clock.stage("find the preview"):
+            preview = _preview(curve, wanted.preview, clock)
+    trials += _others(bench, trials, wanted, clock)
     with clock.stage("compress the original"):
         before = bench.store.value(
             {"wire": "original"},
@@ -118,10 +122,6 @@ def _optimize(
         )
     with clock.stage("compress the smallest"):
         trials = _compared_exactly(bench, trials)
-    preview = None
-    if wanted.preview is not None:
-        with clock.stage("find the preview"):
-            preview = _preview(curve, wanted.preview, clock)
     record, reason = choose((t.record for t in trials), wanted.goal, before.brotli)
     chosen = _chosen_trial(trials, record, setting, before)
     with clock.stage("look at test once"):
@@ -172,27 +172,36 @@ def _last_look_seconds(setting: Setting, seconds: float) -> float:
     return 2 * seconds * len(setting.data.final.samples) / len(setting.data.choice.samples)
 
 
-def _search(bench: Bench, curve: Curve, budget: Budget, clock: Clock) -> list[Trial]:
+def _walk(curve: Curve, budget: Budget, clock: Clock) -> list[Trial]:
+    """Walk along the curve first: where time runs out, the other candidates are missed least."""
+    share = _WALK_SHARE[budget.goal]
+    if budget.preview is not None:
+        share = min(share, _WALK_SHARE_BEFORE_PREVIEW)
+
     def walked() -> bool:
         # The first point is what the whole is for: it is made even where time is short.
-        return clock.stop() or (bool(curve.trials) and clock.expired(_WALK_SHARE[budget.goal]))
+        return clock.stop() or (bool(curve.trials) and clock.expired(share))
 
-    def late() -> bool:
-        return clock.expired(1.0 if budget.preview is None else _SEARCH_SHARE)
-
-    # The curve comes first: where time runs out, the others are missed least.
     with clock.stage("walk along the rate-distortion curve"):
         trials = walk(curve, budget.max_drop, walked)
         if budget.goal == "fast":
-            trials += walk_fast(curve, trials, late)
+            trials += walk_fast(curve, trials, clock.expired)
+    return trials
+
+
+def _others(bench: Bench, walked: Sequence[Trial], budget: Budget, clock: Clock) -> list[Trial]:
+    """Try what is proposed for every model, and repair what could still win."""
+    trials: list[Trial] = []
     for name, config in proposals(bench.clean):
-        with clock.stage(f"try {name}"), bench.progress.until(late):
+        with clock.stage(f"try {name}"), bench.progress.until(clock.expired):
             trials.append(bench.propose(name, config))
     with clock.stage("repair"):
+        tried = {trial.record.name: trial for trial in trials}
         for name, config in proposals(bench.clean):
-            trial = next((t for t in trials if t.record.name == name), None)
-            if trial is not None and not late() and _worth_repair(trial, trials, budget):
-                trials.extend(repair(bench, name, config, late))
+            if name not in tried or clock.expired():  # given up for lack of time
+                continue
+            if _worth_repair(tried[name], [*walked, *trials], budget):
+                trials.extend(repair(bench, name, config, clock.expired))
     return trials
 
 
