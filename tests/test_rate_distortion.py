@@ -420,6 +420,18 @@ def test_integers_survive_in_an_integer_graph() -> None:
         assert any(np.array_equal(values, k) for k in kept)
 
 
+def test_integers_of_8_bits_become_7_in_an_integer_graph() -> None:
+    ready = prepared(cnn(4))
+    point = ready.quantize(1e-12)
+    assert max(np.abs(values.astype(int)).max() for values in point.integers.values()) > 64
+    one = [{"x": f["x"][:1]} for f in batches(ready.model)]
+    found = integer_graph(ready.model, point, one, Static())
+    weights = [t for t in found.graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    assert len([t for t in weights if len(t.dims) > 1]) >= len(point.integers)
+    for tensor in weights:
+        assert np.abs(numpy_helper.to_array(tensor).astype(int)).max() <= 64
+
+
 def test_tempering_keeps_the_mean_and_the_order() -> None:
     ready = prepared(grouped())
     flat = [part.sensitivity for part in temper(ready, 0.0).parts]
