@@ -46,6 +46,10 @@ _AIM = 1 - _LEFT / 2
 _INSIDE = (0.3, 0.7)
 #: A preview need not be so near its limit.
 _NARROW_PREVIEW = 1.2
+#: It is looked for by how bytes fall with the rate: about as its power of -0.4.
+_RATE_PER_BYTES = 2.5
+_UNDER = 0.93
+_MOST_STRIDE = 32.0
 #: Standard errors between a point's expected drop and the budget: five in six are within it
 #: (one-sided). The walk ends at the budget, so its choice is luckier than one of a few fixed
 #: candidates, and luck does not carry over.
@@ -343,10 +347,12 @@ def smallest_under(curve: Curve, limit: int, stop: Callable[[], bool]) -> Trial:
         raise NoGainError("rate-distortion quantization found no Conv, Gemm or MatMul weights.")
     rate = max(curve.trials, default=_rounded(TYPICAL / weights))
     while not stop() and size(curve.trial(rate)) > limit and len(curve.trials) < 3 * _MOST_POINTS:
-        rate = _rounded(rate * _STRIDE)
+        wanted = (size(curve.trials[rate]) / (_UNDER * limit)) ** _RATE_PER_BYTES
+        rate = _rounded(rate * float(np.clip(wanted, _STRIDE, _MOST_STRIDE)))
     inside = [r for r in curve.trials if size(curve.trials[r]) <= limit]
     if not inside:
-        raise OptionError(f"no point on the curve fits {limit:,} bytes.", where="--preview")
+        late = " was found before time was up" if stop() else " is on the curve"
+        raise OptionError(f"no point of {limit:,} bytes or fewer{late}.", where="--preview")
     low, high = max((r for r in curve.trials if r < min(inside)), default=0.0), min(inside)
     while not stop() and low > 0 and high > _NARROW_PREVIEW * low:
         middle = _rounded((low * high) ** 0.5)
