@@ -30,6 +30,8 @@ from sprat.workflow.setting import Setting, is_fixed, open_setting
 #: ``fast`` is after and a preview need points of their own behind it.
 _WALK_SHARE: dict[Goal, float] = {"small": 0.8, "fast": 0.6}
 _WALK_SHARE_BEFORE_PREVIEW = 0.6
+#: What other methods may use: they seldom win, and what comes behind them takes its time.
+_OTHERS_SHARE = 0.9
 #: Estimated bytes may be wrong by this factor.
 _CLOSE = 1.1
 
@@ -191,17 +193,21 @@ def _walk(curve: Curve, budget: Budget, clock: Clock) -> list[Trial]:
 
 def _others(bench: Bench, walked: Sequence[Trial], budget: Budget, clock: Clock) -> list[Trial]:
     """Try what is proposed for every model, and repair what could still win."""
+
+    def late() -> bool:
+        return clock.expired(_OTHERS_SHARE)
+
     trials: list[Trial] = []
     for name, config in proposals(bench.clean):
-        with clock.stage(f"try {name}"), bench.progress.until(clock.expired):
+        with clock.stage(f"try {name}"), bench.progress.until(late):
             trials.append(bench.propose(name, config))
     with clock.stage("repair"):
         tried = {trial.record.name: trial for trial in trials}
         for name, config in proposals(bench.clean):
-            if name not in tried or clock.expired():  # given up for lack of time
+            if name not in tried or late():  # given up for lack of time
                 continue
             if _worth_repair(tried[name], [*walked, *trials], budget):
-                trials.extend(repair(bench, name, config, clock.expired))
+                trials.extend(repair(bench, name, config, late))
     return trials
 
 
