@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,10 +159,8 @@ class Bench:
         exact: bool,
     ) -> CandidateRecord:
         digest = sha256(content)
-        with ThreadPoolExecutor(1) as pool:  # compressing takes one core, and long
-            compressed = pool.submit(self.wire, content, exact=exact)
-            evaluation = self.evaluation(content, model)
-            wire = compressed.result()
+        evaluation = self.evaluation(content, model)
+        wire = self.wire(content, exact=exact)
         speed = self.store.value(
             {"speed": digest},
             Speed,
