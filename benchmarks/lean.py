@@ -387,16 +387,20 @@ def main() -> None:
         texts["answers"] = answers_part(options.model, small, fish.compiled, options.data)
     if "others" in parts:
         texts["others"] = others_part(others)
+    made = f"{datetime.now(UTC).date()}, {machine()}"
+    texts |= {f"made: {part}": made for part in parts}
     kept.write_text(json.dumps(texts, indent=1) + "\n")
     OUT.write_text(report(texts))
 
 
 def report(texts: dict[str, str]) -> str:
     """Put the parts together."""
-    said = {part: texts.get(part, "not measured") for part in PARTS}
+    said = dict.fromkeys(PARTS, "not measured")
+    for part in said.keys() & texts.keys():
+        said[part] = f"{texts[part]}\n\nMeasured {texts[f'made: {part}']}."
     return f"""# The lean runtime beside ONNX Runtime Web
 
-Made by `python -m benchmarks.lean` on {datetime.now(UTC).date()}: {machine()}; headless Chromium,
+Made by `python -m benchmarks.lean` in headless Chromium,
 one thread. Both runtimes answer in workers of one page, by turns ({ROUNDS} rounds of
 {ROUND_MILLISECONDS} ms); times are the median's ratio to ONNX Runtime Web with the float32 model,
 with the 10 and 90 % quantiles over the rounds. First result: from the bytes of runtime and model
