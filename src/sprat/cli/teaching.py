@@ -1,11 +1,18 @@
-"""Options of the commands that teach a student: ``distill`` and ``tune``."""
+"""What the commands that teach a student share: ``distill``, ``tune``, ``optimize --student``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from sprat.cli.options import numbers
+from sprat.cli.screen import note
+from sprat.errors import OptionError
+
+if TYPE_CHECKING:
+    from sprat.record.schema import EpochRecord
 
 TeacherArgument = Annotated[
     Path, typer.Argument(help="The ONNX model that teaches.", show_default=False)
@@ -13,6 +20,17 @@ TeacherArgument = Annotated[
 OutOption = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
 StudentOption = Annotated[
     str, typer.Option("--student", help="Of torchvision or timm, or package.module:function.")
+]
+WidthOption = Annotated[float, typer.Option("--width", help="Factor on its channels.")]
+StudentSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--student-size", help="Height x width that it looks at; the teacher's by default."
+    ),
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option("--epochs", help="Passes over train; as many as fit into its minutes."),
 ]
 WeightsOption = Annotated[
     str, typer.Option("--weights", help="none, imagenet (a download), or a file.")
@@ -44,3 +62,29 @@ DeviceOption = Annotated[
 ]
 OpsetOption = Annotated[int, typer.Option("--opset", help="Of the student's file.")]
 MaxDropOption = Annotated[float, typer.Option("--max-drop", help="Points that accuracy may fall.")]
+
+
+def sides(text: str | None) -> tuple[int, int] | None:
+    """Read ``--student-size``: height x width, or one number for both.
+
+    Raises:
+        OptionError: It is something else.
+    """
+    if text is None:
+        return None
+    found = numbers("student-size", text.lower().replace("x", ","), int)
+    if len(found) not in (1, 2):
+        raise OptionError(f"must be HEIGHTxWIDTH, got {text!r}.", where="--student-size")
+    return found[0], found[-1]
+
+
+def tell(epoch: EpochRecord, left: float) -> None:
+    """Print how far a training is."""
+    note(
+        f"epoch {epoch.epoch}: loss {epoch.loss:.4f}, val {epoch.score:.2%}, agrees with the "
+        f"teacher on {epoch.agreement:.2%}; {_time(left)} left"
+    )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -30,13 +30,27 @@ from sprat.model.wire import (
 from sprat.model.work import multiply_adds
 from sprat.progress import Progress, silent
 
-__all__ = ["Advice", "Download", "Inspection", "LayerInfo", "TensorInfo", "inspect", "tensor_infos"]
+__all__ = [
+    "Advice",
+    "Download",
+    "Inspection",
+    "LayerInfo",
+    "TensorInfo",
+    "inspect",
+    "output_infos",
+    "tensor_infos",
+]
 
 
 def tensor_infos(model: onnx.ModelProto) -> tuple[TensorInfo, ...]:
     """Return the inputs of a model, without its initializers."""
     weights = {t.name for t in model.graph.initializer}
     return tuple(_tensor_info(v) for v in model.graph.input if v.name not in weights)
+
+
+def output_infos(model: onnx.ModelProto) -> tuple[TensorInfo, ...]:
+    """Return the outputs of a model."""
+    return tuple(_tensor_info(v) for v in model.graph.output)
 
 
 def inspect(path: Path, *, exact: bool = False, progress: Progress = silent) -> Inspection:
@@ -71,7 +85,7 @@ def inspect(path: Path, *, exact: bool = False, progress: Progress = silent) -> 
         producer=printable(f"{model.producer_name} {model.producer_version}".strip()),
         architecture=_architecture(model, parameters),
         inputs=tensor_infos(model),
-        outputs=tuple(_tensor_info(v) for v in model.graph.output),
+        outputs=output_infos(model),
         operators=dict(Counter(n.op_type for n in model.graph.node).most_common()),
         dtypes=_dtypes(weights),
         layers=find_layers(model, macs),

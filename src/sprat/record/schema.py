@@ -15,6 +15,8 @@ from sprat.model.inspect import Inspection
 from sprat.model.wire import WireBytes
 
 Outcome = Literal["chosen", "within budget", "over budget", "not better", "failed"]
+#: What a candidate is made of.
+Source = Literal["original", "student"]
 
 
 class _Record(BaseModel):
@@ -69,6 +71,9 @@ class CandidateRecord(_Record):
         description="float32, float16, dynamic, static, weights, rate-distortion, distill, tune"
     )
     options: dict[str, JsonValue] = Field(default_factory=dict)
+    source: Source = Field(
+        default="original", description="What it is made of: the run's model, or its student."
+    )
     outcome: Outcome
     note: str = Field(default="", description="Why it failed, or what was repaired.")
     sha256: str = ""
@@ -180,17 +185,22 @@ class Run(_Record):
     command: str = Field(description="The command line that repeats the run.")
     seed: int
     options: dict[str, JsonValue]
-    model: FileRecord
+    model: FileRecord = Field(description="The original: what all else is held against.")
+    student: FileRecord | None = Field(
+        default=None, description="A network in the original's place, before any quantization."
+    )
     outputs: tuple[FileRecord, ...]
     data: DataRecord
-    inspection: Inspection
+    inspection: Inspection = Field(
+        description="Of the original; of the student where the choice is made of it."
+    )
     simplified: tuple[str, ...] = Field(default=(), description="What cleaning did, a line each.")
     candidates: tuple[CandidateRecord, ...]
     choice: ChoiceRecord
     preview: CandidateRecord | None = None
     layers: tuple[LayerRecord, ...] = ()
     distillation: DistillationRecord | None = Field(
-        default=None, description="How the student was taught, where distill made the model."
+        default=None, description="How the student was taught, where this run did it."
     )
     tuning: TuningRecord | None = Field(
         default=None, description="The trials, where tune searched for the student."

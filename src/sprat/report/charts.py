@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from sprat.evaluate.types import Evaluation
-from sprat.record.schema import CandidateRecord, Run
+from sprat.record.schema import CandidateRecord, Run, Source
 from sprat.report.figures import short, signed, size
 from sprat.report.labels import LINE_HEIGHT, Box, text_width
 from sprat.report.marks import SQUARE, Point, data, intervals, names, symbols, text
@@ -22,6 +22,7 @@ from sprat.report.plane import (
     PAPER,
     PEER,
     SOFT,
+    STUDENT,
     WIDE,
     Plane,
     Shape,
@@ -32,6 +33,8 @@ from sprat.report.texts import printable, say, word
 _FRONT = "front"
 _TRIAL = "tune"
 _CURVES = {"rate-distortion": [1, 0], "rate-distortion-static": [2, 3], _FRONT: [1, 0]}
+_COLOURS: dict[Source, str] = {"original": ACCENT, "student": STUDENT}
+_SHAPES: dict[Source, str] = {"original": "circle", "student": "diamond"}
 _LABEL_LENGTH = 26
 _NAMED_LAYERS = 3
 
@@ -94,7 +97,9 @@ def size_chart(run: Run, language: str, shape: Shape) -> Markup:
         *_budget(run.choice.max_drop, plane, x, y),
         text([{"x": at[0], "y": at[1], "label": budget}], x, y),
         *_curves(
-            [(_curve(c, front), p) for (c, _, _), p in zip(measured, tried, strict=True)], x, y
+            [(c.source, _curve(c, front), p) for (c, _, _), p in zip(measured, tried, strict=True)],
+            x,
+            y,
         ),
         intervals(points, x, y),
         *symbols(points, x, y),
@@ -181,7 +186,8 @@ def _candidate(
 ) -> Point:
     chosen, on_curve = c.outcome == "chosen", _curve(c, front) in _CURVES
     beyond = e.drop > plane.y[1]
-    colour = ACCENT if on_curve or chosen else PEER
+    told_apart = on_curve or chosen or c.source == "student"
+    colour = _COLOURS[c.source] if told_apart else PEER
     is_plain = on_curve or c.method == _TRIAL  # one of many: a name would tell nothing
     name = "" if is_plain and not chosen else short(printable(c.name), _LABEL_LENGTH)
     return Point(
@@ -193,7 +199,7 @@ def _candidate(
         high=_clamp(e.interval.high, plane.y),
         stroke=colour,
         fill=PAPER if c.outcome == "over budget" else colour,
-        shape="triangle-up" if beyond else "circle",
+        shape="triangle-up" if beyond else _SHAPES[c.source],
         ring=chosen,
     )
 
@@ -228,14 +234,15 @@ def _budget_place(label: str, max_drop: float, plane: Plane) -> Box:
     return Box(right - text_width(label, FONT_SIZE), bottom - 1 - LINE_HEIGHT, right, bottom - 1)
 
 
-def _curves(tried: Sequence[tuple[str, Point]], x: Any, y: Any) -> list[Any]:
+def _curves(tried: Sequence[tuple[Source, str, Point]], x: Any, y: Any) -> list[Any]:
     """Join the points of a front and of each rate-distortion method, the second's by dots."""
     layers = []
-    for method, dash in _CURVES.items():
-        joined = [asdict(point) for name, point in tried if name == method]
-        if len(joined) > 1:
-            line = data(joined).mark_line(color=ACCENT, strokeWidth=2, opacity=0.7, strokeDash=dash)
-            layers.append(line.encode(x=x, y=y, order="x:Q"))
+    for source, colour in _COLOURS.items():
+        for method, dash in _CURVES.items():
+            joined = [asdict(p) for of, name, p in tried if (of, name) == (source, method)]
+            if len(joined) > 1:
+                style = {"color": colour, "strokeWidth": 2, "opacity": 0.7, "strokeDash": dash}
+                layers.append(data(joined).mark_line(**style).encode(x=x, y=y, order="x:Q"))
     return layers
 
 

@@ -19,6 +19,7 @@ LINE = "var(--line, #dfe5ea)"
 PAPER = "var(--paper, #ffffff)"
 ACCENT = "var(--accent, #0b6b87)"
 PEER = "var(--peer, #7f8d9a)"
+STUDENT = "var(--student, #a8480c)"
 FONT_SIZE = 12
 
 

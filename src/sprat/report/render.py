@@ -91,6 +91,9 @@ def _evidence(run: Run, samples: Mapping[str, Path | bytes]) -> dict[str, Any]:
         "better": verdicts.count("better"),
         "worse": verdicts.count("worse"),
         "layers": figures.layer_rows(run),
+        "student_chosen": any(
+            c.source == "student" and c.outcome == "chosen" for c in run.candidates
+        ),
         "more_layers": figures.hidden_layers(run),
         **_browser(run, samples),
         **_training(run),
@@ -125,7 +128,7 @@ def _browser(run: Run, samples: Mapping[str, Path | bytes]) -> dict[str, Any]:
 def _reason(run: Run) -> Text:
     """Return the record's reason in English, and what it means in Chinese."""
     key: str = run.choice.goal
-    if run.distillation is not None:
+    if run.distillation is not None and run.student is None:  # a run of distill
         key = "distill"
     elif run.tuning is not None:
         key = "tune" if run.choice.validation.drop <= run.choice.max_drop else "tune_missed"

@@ -174,6 +174,10 @@ TEXTS: dict[str, Text] = {
         "每个点是一个试过的模型，在 {split}（{count} 个样本）上测得；穿过它的竖线为 95 % 置信区间。"
         "越靠左越小，越靠下越好。阴影部分超出预算，空心点未满足预算。曲线连接各率失真点。",
     ),
+    "chart_students": Text(
+        "Circles are made of the original, diamonds of the student.",
+        "圆点由原模型得到，菱形由学生模型得到。",
+    ),
     "chart_desc": Text(
         "{count} models by bytes after Brotli 11 and by {metric} drop in points. Chosen: {chosen}. "
         "The table of candidates has every figure.",
@@ -327,6 +331,7 @@ TEXTS: dict[str, Text] = {
     "bytes_share": Text("share of bytes", "字节占比"),
     "work_share": Text("share of multiply-adds", "乘加占比"),
     "sensitivity": Text("sensitivity", "敏感度"),
+    "layers_student": Text("The student, of which the choice is made:", "所选模型来自学生模型："),
     "layers_more": Text("{count} smaller layers are not shown.", "另有 {count} 个更小的层未列出。"),
     "bits_chart": Text("Bits per weight against sensitivity", "每权重比特数与敏感度"),
     "bits_note": Text(
@@ -398,6 +403,7 @@ WORDS: dict[str, Text] = {
     "choice": Text("choice", "选择模型"),
     "calibration and choice": Text("calibration and choice", "校准与选择模型"),
     "training": Text("training", "训练"),
+    "training and calibration": Text("training and calibration", "训练与校准"),
     "epochs": Text("the plan", "计划完成"),
     "patience": Text("no further gain", "不再提升"),
     "minutes": Text("the time limit", "时间上限"),

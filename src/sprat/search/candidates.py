@@ -29,10 +29,12 @@ from sprat.quantization.configs import (
 )
 from sprat.quantization.ort import calibrate
 from sprat.quantization.quantize import quantize
-from sprat.record.schema import CandidateRecord
+from sprat.record.schema import CandidateRecord, Outcome, Source
 from sprat.search.budget import holds
 from sprat.search.store import Store
 
+#: Name and method of a model that is not quantized.
+FLOAT = "float32"
 #: What is proposed for every model, by name.
 PROPOSALS: dict[str, Layerwise] = {
     "float16": Float16(),
@@ -57,22 +59,36 @@ class Bench:
     """All that is needed to make and measure candidates.
 
     Attributes:
-        original: The user's model, the reference of every ratio.
+        original: The model that the page has today, the reference of every ratio.
+        start: What is made small: the original, or a student in its place.
         clean: The same, simplified: what quantization starts from.
         samples: Calibration batches of one.
         reference: The original's answers on the choice split.
         store: Keeps what was made and measured.
         max_drop: The budget in points.
         progress: Told how far the work is; ends it where time is up.
+        source: What is made small, in the record's word.
+        own: What a student scores before any quantization; None where the original is made small.
     """
 
     original: onnx.ModelProto
+    start: onnx.ModelProto
     clean: onnx.ModelProto
     samples: Sequence[Feeds]
     reference: Reference
     store: Store
     max_drop: float
     progress: Watch = field(default_factory=lambda: Watch(silent))
+    source: Source = "original"
+    own: Evaluation | None = None
+
+    def named(self, name: str) -> str:
+        """Return a candidate's name in the run: a student's candidates say whose they are."""
+        return name if self.source == "original" else f"{self.source}-{name}"
+
+    def as_it_is(self, note: str = "") -> Trial:
+        """Measure what is made small before any quantization: a student competes as it is, too."""
+        return self.measure(FLOAT, FLOAT, {}, lambda: self.start, note=note)
 
     def propose(self, name: str, config: Config, note: str = "") -> Trial:
         """Make and measure one candidate of :data:`PROPOSALS` or a repaired one."""
@@ -97,7 +113,7 @@ class Bench:
         """Make a model, or take it from the store, and measure it.
 
         Args:
-            name: Short and unique in the run.
+            name: Short and unique among those of one source.
             method: The strategy's name.
             options: Its options; with the store's basis they decide the bytes.
             make: Makes the model.
@@ -108,6 +124,7 @@ class Bench:
             The trial; an error of ours becomes the outcome ``failed`` with the reason.
         """
         start = time.perf_counter()
+        name = self.named(name)
         self.progress(f"trying {name}", 0, 1)
         try:
             parts = {"method": method, "options": options}
@@ -118,9 +135,9 @@ class Bench:
             record = self._record(name, method, options, model, content, exact)
             trial = Trial(record.model_copy(update={"note": note}), model)
         except NoGainError as error:
-            trial = _failed(name, method, options, "not better", error)
+            trial = self._failed(name, method, options, "not better", error)
         except SpratError as error:
-            trial = _failed(name, method, options, "failed", error)
+            trial = self._failed(name, method, options, "failed", error)
         seconds = round(time.perf_counter() - start, 3)
         self.progress(f"trying {name}", 1, 1)
         return Trial(trial.record.model_copy(update={"seconds": seconds}), trial.model)
@@ -170,6 +187,7 @@ class Bench:
             name=name,
             method=method,
             options=options,
+            source=self.source,
             outcome="within budget" if holds(evaluation, self.max_drop) else "over budget",
             sha256=digest,
             wire=wire,
@@ -177,6 +195,19 @@ class Bench:
             evaluation=evaluation,
             speed=speed,
         )
+
+    def _failed(
+        self, name: str, method: str, options: dict[str, Any], outcome: Outcome, error: SpratError
+    ) -> Trial:
+        record = CandidateRecord(
+            name=name,
+            method=method,
+            options=options,
+            source=self.source,
+            outcome=outcome,
+            note=str(error),
+        )
+        return Trial(record, None)
 
     def ranges(self, config: Config) -> bytes | None:
         """Return the activation ranges that a strategy needs, calibrated once a method."""
@@ -186,15 +217,6 @@ class Bench:
             {"ranges": config.calibration},
             lambda: calibrate(self.clean, self.samples, config.calibration, self.progress),
         )
-
-
-def _failed(
-    name: str, method: str, options: dict[str, Any], outcome: Any, error: SpratError
-) -> Trial:
-    record = CandidateRecord(
-        name=name, method=method, options=options, outcome=outcome, note=str(error)
-    )
-    return Trial(record, None)
 
 
 def count_weights(model: onnx.ModelProto) -> int:

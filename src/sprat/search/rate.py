@@ -62,7 +62,7 @@ _STRIDE = 2.0
 _LEAST_STRIDE = 1.4
 #: Halving the price adds fewer bytes than this factor where the steps are as fine as int8 allows:
 #: lower prices then buy nothing.
-_SPENT = 1.02
+_FINEST = 1.02
 _MOST_POINTS = 10
 _FAST_STRIDE = 1.5
 #: Points of at most this many times the divergence foretell a point's drop.
@@ -189,6 +189,8 @@ def walk(curve: Curve, max_drop: float, stop: Callable[[], bool]) -> list[Trial]
 
     The price of a bit is raised while the budget holds and lowered while it does not, at most by
     a factor of two; then the bracket is narrowed where the line through its ends meets the budget.
+    A student spends a part of the budget before any quantization: the walk is about the rest, and
+    ends with its first point where there is none.
     Whether a point holds is judged by its own paired drop and by the drop that its divergence
     foretells, from a line through the points around it: the divergence is far less noisy than a
     few flipped answers, so no lucky draw ends the walk.
@@ -217,13 +219,17 @@ def _next(curve: Curve, max_drop: float) -> float | None:
 
     A point's judgement changes as others are added, so the bracket is found anew each time.
     """
-    used = {r: _demand(curve, t) / max(max_drop, 1e-9) for r, t in sorted(curve.trials.items())}
+    spent = _spent(curve)
+    if spent > max_drop:
+        return None
+    room = max(max_drop - spent, 1e-9)
+    used = {r: (_demand(curve, t) - spent) / room for r, t in sorted(curve.trials.items())}
     rates = list(used)
     held = [rate for rate in rates if used[rate] <= 1]
     if not held:
         sizes = [t.record.wire.brotli for r in rates if (t := curve.trials[r]).record.wire]
-        spent = len(sizes) > 1 and sizes[0] < _SPENT * sizes[1]
-        return None if spent else _rounded(rates[0] * _step(used[rates[0]]))
+        finest = len(sizes) > 1 and sizes[0] < _FINEST * sizes[1]
+        return None if finest else _rounded(rates[0] * _step(used[rates[0]]))
     low, above = held[-1], [rate for rate in rates if rate > held[-1]]
     if used[low] >= 1 - _LEFT:
         return None
@@ -280,8 +286,17 @@ def _holds(curve: Curve, trial: Trial, max_drop: float) -> bool:
 
 def _demand(curve: Curve, trial: Trial) -> float:
     """Return how large a budget a point needs, in points: its expected drop, with caution."""
-    evaluation = trial.record.evaluation
-    assert evaluation is not None
+    assert trial.record.evaluation is not None
+    return _demanded(curve, trial.record.evaluation)
+
+
+def _spent(curve: Curve) -> float:
+    """Return the budget that what is made small needs before any quantization."""
+    own = curve.bench.own
+    return 0.0 if own is None else _demanded(curve, own)
+
+
+def _demanded(curve: Curve, evaluation: Evaluation) -> float:
     if evaluation.agreement == 1.0:
         return 0.0
     return _expected(curve, evaluation) + _caution(evaluation) * standard_error(evaluation)
@@ -296,18 +311,25 @@ def _expected(curve: Curve, evaluation: Evaluation) -> float:
 
 
 def _foretold(curve: Curve, evaluation: Evaluation) -> float:
-    """Return the drop in points that a divergence foretells: least squares through the origin.
+    """Return the drop in points that a divergence foretells: least squares through the start.
 
-    Points far beyond this one do not count: a collapse says nothing about small divergences.
+    The start is no divergence and no drop, or the student's own before any quantization. Points
+    far beyond this one do not count: a collapse says nothing about small divergences.
     """
-    reach = _REACH * evaluation.error.divergence
+    own = curve.bench.own
+    start, lost = (0.0, 0.0) if own is None else (own.error.divergence, own.drop)
+
+    def added(e: Evaluation) -> float:
+        return max(0.0, e.error.divergence - start)
+
+    reach = _REACH * added(evaluation)
     found = [t.record.evaluation for t in curve.trials.values()]
-    seen = [e for e in found if e is not None and e.error.divergence <= reach]
+    seen = [e for e in found if e is not None and added(e) <= reach]
     errors = np.array([max(standard_error(e), 1e-3) for e in seen])
-    x = np.array([e.error.divergence for e in seen]) / errors
-    y = np.array([e.drop for e in seen]) / errors
+    x = np.array([added(e) for e in seen]) / errors
+    y = np.array([e.drop - lost for e in seen]) / errors
     slope = float((x * y).sum() / max(float((x * x).sum()), 1e-30))
-    return max(0.0, slope) * evaluation.error.divergence
+    return lost + max(0.0, slope) * added(evaluation)
 
 
 def _judged(curve: Curve, trial: Trial, max_drop: float) -> Trial:

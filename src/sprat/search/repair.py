@@ -79,7 +79,7 @@ def sensitivities(bench: Bench, config: Layerwise) -> Sequence[tuple[str, float]
     sample = bench.reference.dataset
     subset: Dataset = sample.subset(range(0, len(sample.samples), _stride(len(sample.samples))))
     small = reference_on(
-        bench.original, subset, "val", bench.reference.reading, size=bench.reference.size
+        bench.start, subset, "val", bench.reference.reading, size=bench.reference.size
     )
     costs: list[tuple[str, float]] = []
     for i, layer in enumerate(layers):

@@ -6,9 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from sprat.data.options import DataOptions
+from sprat.distillation.configs import Recipe, Student
+from sprat.distillation.extra import require
 from sprat.errors import OptionError
 from sprat.search.budget import Goal
+
+#: How a student is taught where nothing else is said: its minutes come on top of the search's.
+USUAL_RECIPE = Recipe(minutes=30.0)
 
 #: What the report takes of the time budget, and how much the last look may hold back of it.
 _REPORT_SHARE = 0.05
@@ -42,6 +49,15 @@ class Clock:
         finally:
             spent = time.perf_counter() - start
             self.stages[name] = round(self.stages.get(name, 0.0) + spent, 2)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Leave the time spent inside out of the budget: it has one of its own."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.started += time.perf_counter() - start
 
     def expired(self, share: float = 1.0) -> bool:
         """Say whether so much of the search's time is spent, or the user asked for an end."""
@@ -81,3 +97,55 @@ class Budget:
             raise OptionError(f"must be above 0, got {self.minutes:g}.", where="--minutes")
         if self.preview is not None and self.preview <= 0:
             raise OptionError(f"must be above 0 bytes, got {self.preview}.", where="--preview")
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that decides what ``optimize`` finds.
+
+    Attributes:
+        model: The model to make small.
+        data: Folder, CSV, npz or ``package.module:function``.
+        budget: Goal, accuracy budget and time.
+        reference: The model in whose place ``model`` shall stand; None where that is itself.
+        student: The network that is taught and competes; None without.
+        recipe: How it is taught.
+        options: Preprocessing and output options.
+        seed: Of every choice that needs one.
+        limit: Samples of each split at most.
+    """
+
+    model: Path
+    data: str | Path
+    budget: Budget = Budget()
+    reference: Path | None = None
+    student: Student | None = None
+    recipe: Recipe = USUAL_RECIPE
+    options: DataOptions | None = None
+    seed: int = 0
+    limit: int | None = None
+
+    @property
+    def original(self) -> Path:
+        """The model that the page has today: what all else is held against."""
+        return self.model if self.reference is None else self.reference
+
+    def check(self) -> None:
+        """Refuse values that make no sense, or not together.
+
+        Raises:
+            OptionError: One is out of its range, or two contradict each other.
+            PackageMissingError: A student is wanted, and torch is not installed.
+        """
+        self.budget.check()
+        if self.student is None:
+            return
+        if self.reference is not None:
+            raise OptionError(
+                "cannot go with --student: a student is taught by the model itself.",
+                where="--reference",
+                hint="Give the teacher as the model, or a student that is taught already.",
+            )
+        self.student.check()
+        self.recipe.check()
+        require()

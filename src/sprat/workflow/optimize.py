@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from sprat import __version__
+import onnx
+
 from sprat.data.dataset import Dataset
 from sprat.data.options import DataOptions
-from sprat.errors import NoGainError, OptionError, OutputError
+from sprat.distillation.configs import Recipe, Student
+from sprat.errors import OutputError
 from sprat.evaluate.types import Evaluation
-from sprat.files import alone_in, sha256_file
-from sprat.graph.simplify import simplify
-from sprat.model.load import total_bytes
-from sprat.model.nodes import name_nodes
+from sprat.files import alone_in
+from sprat.model.load import load, total_bytes
 from sprat.model.wire import WireBytes, wire_bytes
-from sprat.progress import Progress, Watch, silent
-from sprat.record.schema import CandidateRecord, Run
-from sprat.search.budget import FAST_BYTES, Goal, choose
-from sprat.search.candidates import Bench, Trial, proposals
-from sprat.search.rate import Curve, calibration_batches, smallest_under, walk, walk_fast
-from sprat.search.repair import repair
-from sprat.search.store import Store
-from sprat.workflow.budget import Budget, Clock
-from sprat.workflow.outcome import Findings, versions, write
-from sprat.workflow.setting import Setting, is_fixed, open_setting
+from sprat.progress import Progress, silent
+from sprat.record.schema import EpochRecord, Run, Source
+from sprat.search.budget import choose
+from sprat.search.candidates import Trial
+from sprat.workflow.budget import USUAL_RECIPE, Budget, Clock, Request
+from sprat.workflow.contest import chosen_trial, compared_exactly, find_preview, others, walks
+from sprat.workflow.distill import check_data
+from sprat.workflow.line import Line, open_line, stand_in
+from sprat.workflow.outcome import Findings, write
+from sprat.workflow.pupil import Pupil, teach_pupil
+from sprat.workflow.setting import Setting, open_setting
 
-#: The walk along the curve may take this much of the search's time. The integer graph that
-#: ``fast`` is after and a preview need points of their own behind it.
-_WALK_SHARE: dict[Goal, float] = {"small": 0.8, "fast": 0.6}
-_WALK_SHARE_BEFORE_PREVIEW = 0.6
-#: What other methods may use: they seldom win, and what comes behind them takes its time.
-_OTHERS_SHARE = 0.9
-#: Estimated bytes may be wrong by this factor.
-_CLOSE = 1.1
+
+def _unheard(_epoch: EpochRecord, _left: float) -> None:
+    pass
 
 
 def optimize(
@@ -42,10 +38,14 @@ def optimize(
     out: Path,
     *,
     budget: Budget | None = None,
+    reference: Path | None = None,
+    student: Student | None = None,
+    recipe: Recipe | None = None,
     options: DataOptions | None = None,
     seed: int = 0,
     limit: int | None = None,
     progress: Progress = silent,
+    told: Callable[[EpochRecord, float], None] = _unheard,
     stop: Callable[[], bool] = lambda: False,
 ) -> Run:
     """Find the smallest model that still does its job, and prove it.
@@ -55,116 +55,123 @@ def optimize(
     ``report.html`` and ``history.jsonl`` into ``out``; what was measured stays under
     ``out/.work``, so that a killed run goes on where it was.
 
+    With a ``student`` the model first teaches one, as ``distill`` does; then the curves of both
+    are walked, each point is held against the model, and the best of all is chosen.
+
     Args:
-        model: The original's file.
+        model: The model to make small.
         data: Folder, CSV, npz or ``package.module:function``.
         out: Folder for the results.
         budget: Goal, accuracy budget and time.
+        reference: The original, where ``model`` is a student in its place: budget, agreement, time
+            and bytes are held against it. None holds them against ``model`` itself.
+        student: The network that learns from ``model`` and competes with it; it needs a split
+            ``train``. None without.
+        recipe: How it is taught; its ``minutes`` come on top of the budget's. 30 by default.
         options: Preprocessing and output options; they go before ``sprat.toml``.
         seed: Seed of every choice that needs one.
         limit: At most so many samples of each split.
         progress: Told how far the work is.
+        told: Told of each epoch of the student's, and of the seconds that are probably left.
         stop: Asked between steps; True ends the search with the best point so far.
 
     Returns:
         The record of the run. ``choice.candidate`` is ``original`` where nothing smaller holds
-        the budget.
+        the budget. The student's candidates have ``source == "student"``, and ``distillation`` is
+        the curve of its training.
 
     Raises:
+        PackageMissingError: A student is wanted, and torch is not installed.
         InputError: The model, the data or an option is wrong.
+        TrainingError: The student's training leads nowhere.
+        ExportError: The student's export is not what was asked for.
         OutputError: The results cannot be written, or another run writes there.
     """
-    wanted = budget or Budget()
-    wanted.check()
+    request = Request(
+        model,
+        data,
+        budget or Budget(),
+        reference,
+        student,
+        recipe or USUAL_RECIPE,
+        options,
+        seed,
+        limit,
+    )
+    request.check()
     if out.exists() and not out.is_dir():
         raise OutputError("is a file.", where=str(out), hint="Give a folder.")
-    clock = Clock(wanted.minutes, stop)
+    clock = Clock(request.budget.minutes, stop)
     with alone_in(out):
-        return _optimize(model, data, out, wanted, options, seed, limit, clock, progress)
+        return _optimize(request, out, clock, progress, told)
 
 
 def _optimize(
-    model: Path,
-    data: str | Path,
+    request: Request,
     out: Path,
-    wanted: Budget,
-    options: DataOptions | None,
-    seed: int,
-    limit: int | None,
     clock: Clock,
     progress: Progress,
+    told: Callable[[EpochRecord, float], None],
 ) -> Run:
     with clock.stage("read and run the original"):
-        setting = open_setting(model, data, options, limit=limit, progress=progress)
+        setting = open_setting(
+            request.original, request.data, request.options, limit=request.limit, progress=progress
+        )
+        if request.student is not None:
+            check_data(setting)
     clock.last_look = _last_look_seconds(setting, clock.stages["read and run the original"])
+    pupil = None
+    if request.student is not None:
+        pupil = teach_pupil(request, setting, out, clock, progress, told)
     with clock.stage("clean"):
-        samples = setting.calibration()
-        cleaned = simplify(setting.model, samples[:2], progress=progress)
-    bench = Bench(
-        original=setting.model,
-        clean=name_nodes(cleaned.model),
-        samples=samples,
-        reference=setting.reference,
-        store=Store(out / ".work", _basis(setting, seed)),
-        max_drop=wanted.max_drop,
-        progress=Watch(progress),
-    )
-    curve = _curve(bench, setting)
-    trials = _walk(curve, wanted, clock)
+        lines = _lines(request, setting, out / ".work", pupil, progress)
+    trials = walks(lines, request.budget, clock)
     preview = None
-    if wanted.preview is not None:
+    if request.budget.preview is not None:
         with clock.stage("find the preview"):
-            preview = _preview(curve, wanted.preview, clock)
-    trials += _others(bench, trials, wanted, clock)
+            preview = find_preview(lines, request.budget.preview, clock)
+    # All methods are tried on the first line; a student competes by its curve alone.
+    trials += others(lines[0], trials, request.budget, clock)
     with clock.stage("compress the original"):
-        before = bench.store.value(
+        before = lines[0].bench.store.value(
             {"wire": "original"},
             WireBytes,
-            lambda: wire_bytes(total_bytes(model), exact=False),
+            lambda: wire_bytes(total_bytes(setting.path), exact=False),
         )
     with clock.stage("compress the smallest"):
-        trials = _compared_exactly(bench, trials)
-    record, reason = choose((t.record for t in trials), wanted.goal, before.brotli)
-    chosen = _chosen_trial(trials, record, setting, before)
+        trials = compared_exactly(lines, trials)
+    record, reason = choose((t.record for t in trials), request.budget.goal, before.brotli)
+    chosen = chosen_trial(trials, record, setting, before)
     with clock.stage("look at test once"):
-        last = _last_look(bench, setting, chosen, progress)
-    return write(
-        out,
-        setting,
-        Findings(
-            wanted,
-            before,
-            cleaned,
-            tuple(trials),
-            chosen,
-            preview,
-            curve,
-            reason,
-            last,
-            seed,
-            limit,
-        ),
-        clock,
-        progress,
-    )
+        last = _last_look(lines, setting, chosen, progress)
+    found = Findings(request, before, lines, pupil, tuple(trials), chosen, preview, reason, last)
+    return write(out, setting, found, clock, progress)
 
 
-def _preview(curve: Curve, limit: int, clock: Clock) -> Trial | None:
-    """Find the preview; one that cannot be had is no reason to lose the search's result."""
-    try:
-        return smallest_under(curve, limit, clock.expired)
-    except (OptionError, NoGainError) as error:
-        record = CandidateRecord(
-            name="preview", method="rate-distortion", outcome="failed", note=str(error)
+def _lines(
+    request: Request, setting: Setting, work: Path, pupil: Pupil | None, progress: Progress
+) -> tuple[Line, ...]:
+    """Open what is made small: the original, a student given in its place, or both of them."""
+
+    def opened(path: Path, model: onnx.ModelProto, source: Source, note: str = "") -> Line:
+        return open_line(
+            path,
+            model,
+            setting,
+            source,
+            work,
+            max_drop=request.budget.max_drop,
+            seed=request.seed,
+            note=note,
+            progress=progress,
         )
-        return Trial(record, None)
 
-
-def _curve(bench: Bench, setting: Setting) -> Curve:
-    batches = calibration_batches(
-        setting.data.calibration, bench.reference.size, fixed=is_fixed(setting.model)
-    )
-    return Curve(bench, batches)
+    if request.reference is not None:
+        return (opened(request.model, stand_in(request.model, setting), "student"),)
+    original = opened(setting.path, setting.model, "original")
+    if pupil is None:
+        return (original,)
+    return (original, opened(pupil.path, load(pupil.path), "student", "; ".join(pupil.notes)))
 
 
 def _last_look_seconds(setting: Setting, seconds: float) -> float:
@@ -174,106 +181,16 @@ def _last_look_seconds(setting: Setting, seconds: float) -> float:
     return 2 * seconds * len(setting.data.final.samples) / len(setting.data.choice.samples)
 
 
-def _walk(curve: Curve, budget: Budget, clock: Clock) -> list[Trial]:
-    """Walk along the curve first: where time runs out, the other candidates are missed least."""
-    share = _WALK_SHARE[budget.goal]
-    if budget.preview is not None:
-        share = min(share, _WALK_SHARE_BEFORE_PREVIEW)
-
-    def walked() -> bool:
-        # The first point is what the whole is for: it is made even where time is short.
-        return clock.stop() or (bool(curve.trials) and clock.expired(share))
-
-    with clock.stage("walk along the rate-distortion curve"):
-        trials = walk(curve, budget.max_drop, walked)
-        if budget.goal == "fast":
-            trials += walk_fast(curve, trials, clock.expired)
-    return trials
-
-
-def _others(bench: Bench, walked: Sequence[Trial], budget: Budget, clock: Clock) -> list[Trial]:
-    """Try what is proposed for every model, and repair what could still win."""
-
-    def late() -> bool:
-        return clock.expired(_OTHERS_SHARE)
-
-    trials: list[Trial] = []
-    for name, config in proposals(bench.clean):
-        with clock.stage(f"try {name}"), bench.progress.until(late):
-            trials.append(bench.propose(name, config))
-    with clock.stage("repair"):
-        tried = {trial.record.name: trial for trial in trials}
-        for name, config in proposals(bench.clean):
-            if name not in tried or late():  # given up for lack of time
-                continue
-            if _worth_repair(tried[name], [*walked, *trials], budget):
-                trials.extend(repair(bench, name, config, late))
-    return trials
-
-
-def _compared_exactly(bench: Bench, trials: list[Trial]) -> list[Trial]:
-    """Measure the bytes of all that an estimate cannot tell from the smallest."""
-    sizes = [
-        t.record.wire.brotli
-        for t in trials
-        if t.record.outcome == "within budget" and t.record.wire is not None
-    ]
-    limit = _CLOSE * FAST_BYTES * min(sizes, default=0)
-    return [
-        bench.exactly(t) if t.record.wire is not None and t.record.wire.brotli <= limit else t
-        for t in trials
-    ]
-
-
-def _worth_repair(trial: Trial, trials: list[Trial], budget: Budget) -> bool:
-    """Repair only what could still win: giving precision back never makes a file smaller."""
-    record = trial.record
-    if record.outcome != "over budget" or record.wire is None:
-        return False
-    fit = [t.record for t in trials if t.record.outcome == "within budget" and t.record.wire]
-    if budget.goal == "fast":
-        ratios = [c.speed.ratio for c in fit if c.speed is not None]
-        return record.speed is not None and record.speed.ratio < min(ratios, default=1.0)
-    smallest = min((c.wire.brotli for c in fit if c.wire is not None), default=1 << 62)
-    return record.wire.brotli < smallest
-
-
-def _chosen_trial(
-    trials: list[Trial], record: CandidateRecord | None, setting: Setting, before: WireBytes
-) -> Trial:
-    if record is not None:
-        found = next(t for t in trials if t.record.name == record.name)
-        return Trial(found.record.model_copy(update={"outcome": "chosen"}), found.model)
-    own = setting.reference.evaluate(setting.model)
-    kept = CandidateRecord(
-        name="original", method="float32", outcome="chosen", wire=before, evaluation=own
-    )
-    return Trial(kept, setting.model)
-
-
 def _last_look(
-    bench: Bench, setting: Setting, chosen: Trial, progress: Progress
+    lines: tuple[Line, ...], setting: Setting, chosen: Trial, progress: Progress
 ) -> Evaluation | None:
     final: Dataset = setting.data.final
     if chosen.model is None or not final.samples or final.digest == setting.data.choice.digest:
         return None
     model = chosen.model
     parts = {"last look": chosen.record.sha256, "split": final.digest}
-    return bench.store.value(
+    return lines[0].bench.store.value(
         parts,
         Evaluation,
         lambda: setting.on(final, "test", progress).evaluate(model, progress),
     )
-
-
-def _basis(setting: Setting, seed: int) -> dict[str, object]:
-    return {
-        "sprat": __version__,
-        "versions": versions(),
-        "model": sha256_file(setting.path),
-        "calibration": setting.data.calibration.digest,
-        "choice": setting.data.choice.digest,
-        "reading": repr(setting.reference.reading),
-        "metric": setting.options.metric,
-        "seed": seed,
-    }

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sprat import __version__
 from sprat.data.dataset import Dataset
 from sprat.evaluate.types import Evaluation, Speed
 from sprat.files import sha256, sha256_file, write_atomic
-from sprat.graph.simplify import Simplified
 from sprat.model.inspect import inspect
 from sprat.model.load import total_bytes
-from sprat.model.wire import WireBytes
+from sprat.model.wire import WireBytes, wire_bytes
 from sprat.progress import Progress
 from sprat.record.history import append
 from sprat.record.run import dump_run
@@ -31,11 +28,16 @@ from sprat.record.schema import (
     SplitRecord,
 )
 from sprat.search.candidates import Trial
-from sprat.search.rate import Curve
-from sprat.workflow.budget import Budget, Clock
+from sprat.workflow.budget import Clock, Request
+from sprat.workflow.line import Line, line_of
 from sprat.workflow.setting import Setting, reading_record
+from sprat.workflow.versions import machine, versions
 
-_LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxslim", "brotli", "numba", "pillow")
+if TYPE_CHECKING:
+    from sprat.workflow.pupil import Pupil
+
+#: What the split train is for where a student is taught.
+_TAUGHT_ON = "training and calibration"
 
 
 @dataclass(frozen=True)
@@ -43,30 +45,31 @@ class Findings:
     """What a search found.
 
     Attributes:
-        budget: What it was asked for.
+        request: What it was asked for.
         before: Bytes of the original.
-        cleaned: The cleaned graph.
+        lines: What was made small.
+        pupil: The student that was taught; None where none was wanted.
         trials: Every candidate.
         chosen: The choice; the original where nothing smaller holds the budget.
         preview: The preview; None where none was wanted.
-        curve: The rate-distortion curve.
         reason: Why it was chosen.
         test: The last look; None where there was none.
-        seed: Of every choice that needs one.
-        limit: Samples of each split at most.
     """
 
-    budget: Budget
+    request: Request
     before: WireBytes
-    cleaned: Simplified
+    lines: tuple[Line, ...]
+    pupil: Pupil | None
     trials: tuple[Trial, ...]
     chosen: Trial
     preview: Trial | None
-    curve: Curve
     reason: str
     test: Evaluation | None
-    seed: int
-    limit: int | None
+
+    @property
+    def student(self) -> Line | None:
+        """The line of a student, if there is one."""
+        return next((line for line in self.lines if line.source == "student"), None)
 
 
 def write(out: Path, setting: Setting, found: Findings, clock: Clock, progress: Progress) -> Run:
@@ -109,7 +112,8 @@ def write(out: Path, setting: Setting, found: Findings, clock: Clock, progress: 
 
 
 def _record(setting: Setting, found: Findings, clock: Clock, out: Path, content: bytes) -> Run:
-    chosen = found.chosen.record
+    chosen, request = found.chosen.record, found.request
+    student, pupil = found.student, found.pupil
     validation = chosen.evaluation
     assert validation is not None
     speed: Speed | None = chosen.speed
@@ -121,29 +125,30 @@ def _record(setting: Setting, found: Findings, clock: Clock, out: Path, content:
         outputs.append(FileRecord(path="preview.onnx", sha256=preview.sha256, wire=preview.wire))
     return Run(
         sprat=__version__,
-        versions=versions(),
+        versions=versions() | (pupil.versions if pupil is not None else {}),
         machine=machine(),
         command=_command(out, setting, found),
-        seed=found.seed,
+        seed=request.seed,
         options={
-            "goal": found.budget.goal,
-            "max_drop": found.budget.max_drop,
-            "minutes": found.budget.minutes,
-            "preview": found.budget.preview,
-            "limit": found.limit,
+            "goal": request.budget.goal,
+            "max_drop": request.budget.max_drop,
+            "minutes": request.budget.minutes,
+            "preview": request.budget.preview,
+            "limit": request.limit,
         },
         model=FileRecord(
             path=setting.path.name, sha256=sha256_file(setting.path), wire=found.before
         ),
+        student=_file(student.path) if student is not None else None,
         outputs=tuple(outputs),
-        data=data_record(setting),
-        inspection=inspect(setting.path),
-        simplified=tuple(str(step) for step in found.cleaned.steps),
+        data=data_record(setting, train="calibration" if pupil is None else _TAUGHT_ON),
+        inspection=inspect(_start(setting, found)),
+        simplified=_simplified(found),
         candidates=tuple(records),
         choice=ChoiceRecord(
             candidate=chosen.name,
-            goal=found.budget.goal,
-            max_drop=found.budget.max_drop,
+            goal=request.budget.goal,
+            max_drop=request.budget.max_drop,
             reason=found.reason,
             validation=validation,
             test=found.test,
@@ -151,8 +156,31 @@ def _record(setting: Setting, found: Findings, clock: Clock, out: Path, content:
         ),
         preview=preview,
         layers=_layers(found),
+        distillation=pupil.taught if pupil is not None else None,
         timings=clock.stages,
-        log=_log(setting, found, validation),
+        log=_log(found, validation),
+    )
+
+
+def _file(path: Path) -> FileRecord:
+    content = total_bytes(path)
+    wire = wire_bytes(content, exact=False)
+    return FileRecord(path=path.name, sha256=sha256_file(path), wire=wire)
+
+
+def _start(setting: Setting, found: Findings) -> Path:
+    """Return the file that the choice was made of."""
+    student = found.student
+    if student is None or found.chosen.record.source == "original":
+        return setting.path
+    return student.path
+
+
+def _simplified(found: Findings) -> tuple[str, ...]:
+    return tuple(
+        f"{step}" if len(found.lines) == 1 else f"{line.source}: {step}"
+        for line in found.lines
+        for step in line.cleaned.steps
     )
 
 
@@ -161,7 +189,7 @@ def _layers(found: Findings) -> tuple[LayerRecord, ...]:
     options = found.chosen.record.options
     if "rate" not in options:
         return ()
-    point = found.curve.point(float(str(options["rate"])))
+    point = line_of(found.lines, found.chosen.record).curve.point(float(str(options["rate"])))
     return tuple(
         LayerRecord(
             name=b.name,
@@ -173,17 +201,19 @@ def _layers(found: Findings) -> tuple[LayerRecord, ...]:
     )
 
 
-def _log(setting: Setting, found: Findings, validation: Evaluation) -> tuple[LogEntry, ...]:
+def _log(found: Findings, validation: Evaluation) -> tuple[LogEntry, ...]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    kept = [s for s in found.cleaned.steps if s.kept]
-    lines = [
-        LogEntry(
-            date=now,
-            operation="simplify",
-            result=f"{len(kept)} of {len(found.cleaned.steps)} passes changed the graph",
-            notes=", ".join(s.name for s in kept),
+    lines = [] if found.pupil is None else [found.pupil.log]
+    for line in found.lines:
+        kept = [s for s in line.cleaned.steps if s.kept]
+        lines.append(
+            LogEntry(
+                date=now,
+                operation="simplify" + (f" {line.path.name}" if len(found.lines) > 1 else ""),
+                result=f"{len(kept)} of {len(line.cleaned.steps)} passes changed the graph",
+                notes=", ".join(s.name for s in kept),
+            )
         )
-    ]
     for trial in found.trials:
         record = trial.record
         size = f"{record.wire.brotli:,} bytes br-11" if record.wire else "no model"
@@ -201,7 +231,7 @@ def _log(setting: Setting, found: Findings, validation: Evaluation) -> tuple[Log
     lines.append(
         LogEntry(
             date=now,
-            operation=f"optimize {setting.path.name}",
+            operation=f"optimize {found.request.model.name}",
             result=f"{found.before.brotli:,} to {wire.brotli:,} bytes br-11, "
             f"{look.metric} drop {look.drop:+.2f} points on {look.split} "
             f"(95 % {look.interval.low:+.2f} to {look.interval.high:+.2f})",
@@ -242,25 +272,19 @@ def data_record(
     )
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that the output's bytes depend on, by package."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
-
-
-def machine() -> str:
-    """Describe the machine."""
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-
-
 def _command(out: Path, setting: Setting, found: Findings) -> str:
-    budget = found.budget
+    request, budget = found.request, found.request.budget
     words = [
-        *("sprat", "optimize", setting.path.name, "--data", setting.data.source),
+        *("sprat", "optimize", request.model.name, "--data", setting.data.source),
         *("--out", out.name, "--goal", budget.goal, "--max-drop", f"{budget.max_drop:g}"),
-        *("--minutes", f"{budget.minutes:g}", "--seed", str(found.seed)),
+        *("--minutes", f"{budget.minutes:g}", "--seed", str(request.seed)),
     ]
+    if request.reference is not None:
+        words += ["--reference", request.reference.name]
+    if found.pupil is not None:
+        words += found.pupil.words
     if budget.preview is not None:
         words += ["--preview", str(budget.preview)]
-    if found.limit is not None:
-        words += ["--limit", str(found.limit)]
+    if request.limit is not None:
+        words += ["--limit", str(request.limit)]
     return shlex.join(words)

@@ -212,6 +212,7 @@ def _on_curve(
     with tempfile.TemporaryDirectory(prefix="sprat-") as folder:
         bench = Bench(
             original=setting.model,
+            start=setting.model,
             clean=name_nodes(cleaned.model),
             samples=samples,
             reference=setting.reference,

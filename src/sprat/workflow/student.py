@@ -33,8 +33,9 @@ from sprat.record.schema import (
     Run,
 )
 from sprat.workflow.budget import Clock
-from sprat.workflow.outcome import data_record, machine, versions
+from sprat.workflow.outcome import data_record
 from sprat.workflow.setting import Setting
+from sprat.workflow.versions import machine, versions
 
 if TYPE_CHECKING:
     from sprat.distillation.train import Trained
@@ -164,8 +165,7 @@ def _record(
     setting, trained = asked.setting, found.trained
     (before, after), (validation, test) = wires, evaluations
     name = asked.student.name
-    curve = tuple(trained.curve)
-    reason = f"Epoch {trained.best + 1} of {len(curve)} is the best on val."
+    reason = f"Epoch {trained.best + 1} of {len(trained.curve)} is the best on val."
     candidate = CandidateRecord(
         name=name,
         method="distill",
@@ -180,7 +180,7 @@ def _record(
     )
     return Run(
         sprat=__version__,
-        versions={**versions(), **_torch_versions()},
+        versions={**versions(), **torch_versions()},
         machine=machine(),
         command=_command(asked, trained.planned),
         seed=asked.seed,
@@ -199,22 +199,28 @@ def _record(
             test=test,
             speed=speed,
         ),
-        distillation=DistillationRecord(
-            student=name,
-            width=asked.student.width,
-            size=found.size,
-            weights=_weights(asked.student),
-            parameters=found.parameters,
-            opset=asked.opset,
-            recipe=asked.recipe.decides(),
-            augmentation=found.augmentation,
-            planned=trained.planned,
-            ended=trained.ended,
-            best=trained.best + 1,
-            curve=curve,
-        ),
+        distillation=taught_record(asked, found),
         timings=clock.stages,
-        log=(_entry(asked, trained, wires, test or validation),),
+        log=(_entry(asked, found, wires, test or validation),),
+    )
+
+
+def taught_record(asked: Asked, found: Found) -> DistillationRecord:
+    """Return how a student was taught."""
+    student, trained = asked.student, found.trained
+    return DistillationRecord(
+        student=student.name,
+        width=student.width,
+        size=found.size,
+        weights=_weights(student),
+        parameters=found.parameters,
+        opset=asked.opset,
+        recipe=asked.recipe.decides(),
+        augmentation=found.augmentation,
+        planned=trained.planned,
+        ended=trained.ended,
+        best=trained.best + 1,
+        curve=tuple(trained.curve),
     )
 
 
@@ -225,21 +231,29 @@ def _weights(student: Student) -> str:
 
 
 def _entry(
-    asked: Asked, trained: Trained, wires: tuple[WireBytes, WireBytes], look: Evaluation
+    asked: Asked, found: Found, wires: tuple[WireBytes, WireBytes], look: Evaluation
 ) -> LogEntry:
-    last = trained.curve[-1]
     return LogEntry(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         operation=f"distill {asked.teacher.name} --student {asked.student.name}",
         result=f"{wires[0].brotli:,} to {wires[1].brotli:,} bytes br-11, {look.metric} drop "
         f"{look.drop:+.2f} points on {look.split} (95 % {look.interval.low:+.2f} to "
         f"{look.interval.high:+.2f})",
-        notes=f"{len(trained.curve)} of {trained.planned} epochs ({trained.ended}), the best is "
-        f"{trained.best + 1}; last loss {last.loss:.4f}, {look.metric} on val {last.score:.2%}",
+        notes=in_words(taught_record(asked, found), look.metric),
     )
 
 
-def _torch_versions() -> dict[str, str]:
+def in_words(taught: DistillationRecord, metric: str) -> str:
+    """Say how a training went, for the log."""
+    last = taught.curve[-1]
+    return (
+        f"{len(taught.curve)} of {taught.planned} epochs ({taught.ended}), the best is "
+        f"{taught.best}; last loss {last.loss:.4f}, {metric} on val {last.score:.2%}"
+    )
+
+
+def torch_versions() -> dict[str, str]:
+    """Return the versions that a student's weights depend on, by package."""
     return {name: version(name) for name in ("torch", "torchvision")}
 
 
@@ -250,12 +264,7 @@ def _command(asked: Asked, epochs: int) -> str:
     words += ["--student", student.name, "--epochs", str(epochs)]
     words += ["--minutes", f"{asked.recipe.minutes:g}", "--seed", str(asked.seed)]
     words += ["--opset", str(asked.opset), "--max-drop", f"{asked.max_drop:g}"]
-    if student.width != 1:
-        words += ["--width", f"{student.width:g}"]
-    if student.size is not None:
-        words += ["--student-size", "x".join(map(str, student.size))]
-    if student.weights != "none":
-        words += ["--weights", student.weights]
+    words += network_words(student)
     if asked.limit is not None:
         words += ["--limit", str(asked.limit)]
     plain = Recipe()
@@ -267,3 +276,15 @@ def _command(asked: Asked, epochs: int) -> str:
         words += [f"--{'no-' * (value is False)}{flag}"]
         words += [] if isinstance(value, bool) else [f"{value}"]
     return shlex.join(words)
+
+
+def network_words(student: Student) -> list[str]:
+    """Return the options of a command line that make a student of this name this one."""
+    words = []
+    if student.width != 1:
+        words += ["--width", f"{student.width:g}"]
+    if student.size is not None:
+        words += ["--student-size", "x".join(map(str, student.size))]
+    if student.weights != "none":
+        words += ["--weights", student.weights]
+    return words

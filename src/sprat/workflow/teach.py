@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from torch import nn
 
 from sprat.data.dataset import Dataset
 from sprat.distillation.augment import augmentation
+from sprat.distillation.configs import Student
 from sprat.distillation.contract import Contract, Terms, Whole, contract_of, intake_of
 from sprat.distillation.export import check_opset, export
 from sprat.distillation.losses import Loss
-from sprat.distillation.students import build
+from sprat.distillation.students import build, parameters
 from sprat.distillation.teacher import Teacher
 from sprat.distillation.train import Lesson, Told, train
 from sprat.distillation.views import Views
@@ -25,11 +26,11 @@ from sprat.errors import OptionError
 from sprat.files import sha256, sha256_file
 from sprat.progress import Progress
 from sprat.workflow.budget import Clock
-from sprat.workflow.outcome import versions
 from sprat.workflow.setting import Setting, is_fixed
 from sprat.workflow.student import Asked, Found
+from sprat.workflow.versions import versions
 
-__all__ = ["check_opset", "contract_with", "teach"]
+__all__ = ["check_opset", "contract_with", "outlined", "teach"]
 
 #: Samples on which the export is held against torch.
 _CHECKED = 8
@@ -70,8 +71,7 @@ def teach(
     terms = Terms(contract)
     labels = terms.columns_of([sample.label for sample in train_set.samples])
     intake = intake_of(contract, asked.student, preprocess)
-    size = asked.student.size or (contract.shape[-2:] if contract.layout else ())
-    channels = contract.shape[0] if contract.shape else 1
+    size, channels = _looked_at(contract, asked.student)
     with torch.random.fork_rng():
         torch.manual_seed(asked.seed)
         body, notes = build(asked.student, contract.columns, channels, size)
@@ -116,11 +116,11 @@ def teach(
             stop=stop,
         )
     with clock.stage("export"):
-        count = fixed or min(_CHECKED, len(setting.data.choice.samples))
-        rows = [i % len(setting.data.choice.samples) for i in range(count)]
+        looked_at = fixed or min(_CHECKED, len(setting.data.choice.samples))
+        rows = [i % len(setting.data.choice.samples) for i in range(looked_at)]
         model = export(whole.eval(), contract, setting.data.choice.batch(rows), asked.opset)
-    parameters = sum(p.numel() for p in body.parameters())
-    return Found(model, trained, parameters, tuple(size), augmentation_name, notes)
+    count = sum(p.numel() for p in body.parameters())
+    return Found(model, trained, count, size, augmentation_name, notes)
 
 
 def contract_with(setting: Setting) -> Contract:
@@ -130,6 +130,26 @@ def contract_with(setting: Setting) -> Contract:
     reference = setting.reference
     feeds = setting.data.choice.batch([0])
     return contract_of(setting.model, reference.reading, feeds, reference.outputs, layout)
+
+
+def outlined(setting: Setting, student: Student) -> tuple[int, tuple[int, ...]]:
+    """Return a student's parameters, and the height and width that it would look at.
+
+    Nothing is downloaded: which weights it would begin with makes no difference.
+
+    Raises:
+        InputError: The teacher cannot be taught from, or there is no such student.
+    """
+    contract = contract_with(setting)
+    size, channels = _looked_at(contract, student)
+    plain = replace(student, weights="none")
+    return parameters(plain, contract.columns, channels, size), size
+
+
+def _looked_at(contract: Contract, student: Student) -> tuple[tuple[int, ...], int]:
+    """Return the height and width that a student looks at, and its channels."""
+    size = student.size or (contract.shape[-2:] if contract.layout else ())
+    return tuple(size), contract.shape[0] if contract.shape else 1
 
 
 def _try_out(body: nn.Module, intake: nn.Module, contract: Contract, train_set: Dataset) -> None:

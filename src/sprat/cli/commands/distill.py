@@ -13,7 +13,6 @@ from sprat.cli.options import (
     JsonOption,
     LimitOption,
     SeedOption,
-    numbers,
     with_data_options,
 )
 from sprat.cli.screen import as_json, bar, interruptible, megabytes, note, say
@@ -23,6 +22,7 @@ from sprat.cli.teaching import (
     DecayOption,
     DeviceOption,
     EmaOption,
+    EpochsOption,
     MaxDropOption,
     MirrorOption,
     OpsetOption,
@@ -31,14 +31,17 @@ from sprat.cli.teaching import (
     PatienceOption,
     ScheduleOption,
     StudentOption,
+    StudentSizeOption,
     TeacherArgument,
     VectorOption,
     WeightsOption,
+    WidthOption,
+    sides,
+    tell,
 )
-from sprat.errors import OptionError
 
 if TYPE_CHECKING:
-    from sprat.record.schema import EpochRecord, Run
+    from sprat.record.schema import Run
 
 
 @with_data_options
@@ -47,18 +50,10 @@ def command(
     data: DataOption,
     out: OutOption,
     student: StudentOption = "mobilenet_v3_small",
-    width: Annotated[float, typer.Option("--width", help="Factor on its channels.")] = 1.0,
-    student_size: Annotated[
-        str | None,
-        typer.Option(
-            "--student-size", help="Height x width that it looks at; the teacher's by default."
-        ),
-    ] = None,
+    width: WidthOption = 1.0,
+    student_size: StudentSizeOption = None,
     weights: WeightsOption = "none",
-    epochs: Annotated[
-        int | None,
-        typer.Option("--epochs", help="Passes over train; as many as fit into --minutes."),
-    ] = None,
+    epochs: EpochsOption = None,
     minutes: Annotated[
         float, typer.Option("--minutes", help="Time for the whole; the best so far wins.")
     ] = 60.0,
@@ -116,7 +111,7 @@ def command(
     from sprat.distillation.configs import Recipe, Student
     from sprat.workflow.distill import distill
 
-    network = Student(student, width, _side(student_size), weights)
+    network = Student(student, width, sides(student_size), weights)
     recipe = Recipe(
         epochs=epochs,
         minutes=minutes,
@@ -148,7 +143,7 @@ def command(
             seed=seed,
             limit=limit,
             progress=progress,
-            told=_told,
+            told=tell,
             stop=stop,
         )
     if json:
@@ -157,26 +152,6 @@ def command(
         _show(run, out)
     last = run.choice.test or run.choice.validation
     raise typer.Exit(0 if last.drop <= max_drop else 1)
-
-
-def _side(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    sides = numbers("student-size", text.lower().replace("x", ","), int)
-    if len(sides) not in (1, 2):
-        raise OptionError(f"must be HEIGHTxWIDTH, got {text!r}.", where="--student-size")
-    return sides[0], sides[-1]
-
-
-def _told(epoch: EpochRecord, left: float) -> None:
-    note(
-        f"epoch {epoch.epoch}: loss {epoch.loss:.4f}, val {epoch.score:.2%}, agrees with the "
-        f"teacher on {epoch.agreement:.2%}; {_time(left)} left"
-    )
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _show(run: Run, out: Path) -> None:

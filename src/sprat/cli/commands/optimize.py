@@ -17,11 +17,12 @@ from sprat.cli.options import (
     with_data_options,
 )
 from sprat.cli.screen import as_json, bar, interruptible, megabytes, note, say, table
-from sprat.errors import BrowserError, BrowserMissingError
+from sprat.cli.teaching import EpochsOption, MirrorOption, StudentSizeOption, sides, tell
+from sprat.errors import BrowserError, BrowserMissingError, OptionError
 
 if TYPE_CHECKING:
+    from sprat.distillation.configs import Recipe, Student
     from sprat.record.schema import CandidateRecord, Run
-    from sprat.workflow.budget import Budget
 
 
 @with_data_options
@@ -42,6 +43,30 @@ def command(
             "--minutes", help="Time for the whole; the best so far wins, after one point at least."
         ),
     ] = 5.0,
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", help="The original, where MODEL is a student in its place."),
+    ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(
+            "--student", help="Teach this network, as distill does; the better of both wins."
+        ),
+    ] = None,
+    student_minutes: Annotated[
+        float | None,
+        typer.Option("--student-minutes", help="Time for teaching it; 30, besides --minutes."),
+    ] = None,
+    epochs: EpochsOption = None,
+    width: Annotated[
+        float | None, typer.Option("--width", help="Factor on the student's channels.")
+    ] = None,
+    student_size: StudentSizeOption = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", help="The student's first: none, imagenet (a download), a file."),
+    ] = None,
+    mirror: MirrorOption = None,
     preview: Annotated[
         int | None,
         typer.Option("--preview", help="Also write preview.onnx, the best under so many bytes."),
@@ -65,35 +90,57 @@ def command(
     interrupted, the same command goes on where it was. Exit code 1 if nothing smaller holds the
     budget or the last look misses it.
 
+    With --student a small network first learns from the model (needs torch: pip install
+    'sprat[distill]'), and both compete. With --reference a student that was taught already is
+    held against its teacher.
+
     \b
     Examples:
       sprat optimize model.onnx --data photos --out small
       sprat optimize model.onnx --data photos --out fast --goal fast --max-drop 0.5
       sprat optimize model.onnx --data photos --out small --prove
       sprat optimize model.onnx --data photos --out small --dry-run
+      sprat optimize model.onnx --data photos --out small --student mobilenet_v3_small
+      sprat optimize small/model.onnx --data photos --out smaller --reference model.onnx
       sprat optimize model.onnx --data tensors.npz --out small --output-kind classes
     """
     from sprat.workflow.budget import Budget
     from sprat.workflow.optimize import optimize
 
     budget = Budget(goal=goal, max_drop=max_drop, minutes=minutes, preview=preview)
+    network, recipe = _lesson(
+        student,
+        width=width,
+        student_size=student_size,
+        weights=weights,
+        epochs=epochs,
+        student_minutes=student_minutes,
+        mirror=mirror,
+    )
+    asked: dict[str, Any] = {
+        "budget": budget,
+        "reference": reference,
+        "student": network,
+        "recipe": recipe,
+        "options": options,
+        "limit": limit,
+    }
     if dry_run:
-        _foretell(model, data, budget, options, limit, json)
+        _foretell(model, data, asked, json)
         return
     with interruptible() as stop, bar(quiet=json) as progress:
         run = optimize(
             model,
             data,
             out,
-            budget=budget,
-            options=options,
+            **asked,
             seed=seed,
-            limit=limit,
             progress=progress,
+            told=tell,
             stop=stop,
         )
     if prove and run.choice.candidate != "original":
-        run = _proved(run, model, data, out, options, json)
+        run = _proved(run, reference or model, data, out, options, json)
     if json:
         as_json(run)
     else:
@@ -101,13 +148,29 @@ def command(
     raise typer.Exit(0 if _holds(run) else 1)
 
 
-def _foretell(
-    model: Path, data: str, budget: Budget, options: Any, limit: int | None, json: bool
-) -> None:
+def _lesson(name: str | None, **given: Any) -> tuple[Student | None, Recipe | None]:
+    """Return who learns and how; options of the lesson without a student are a mistake."""
+    from sprat.distillation.configs import Recipe, Student
+    from sprat.workflow.budget import USUAL_RECIPE
+
+    said = {key: value for key, value in given.items() if value is not None}
+    if name is None:
+        if said:
+            flag = next(iter(said)).replace("_", "-")
+            raise OptionError("needs --student.", where=f"--{flag}")
+        return None, None
+    student = Student(
+        name, said.get("width", 1.0), sides(given["student_size"]), said.get("weights", "none")
+    )
+    minutes = said.get("student_minutes", USUAL_RECIPE.minutes)
+    return student, Recipe(epochs=given["epochs"], minutes=minutes, mirror=given["mirror"])
+
+
+def _foretell(model: Path, data: str, asked: dict[str, Any], json: bool) -> None:
     from sprat.workflow.foresee import foresee
 
     with bar(quiet=json) as progress:
-        found = foresee(model, data, budget=budget, options=options, limit=limit, progress=progress)
+        found = foresee(model, data, **asked, progress=progress)
     if json:
         as_json(found)
         return
@@ -115,6 +178,8 @@ def _foretell(
         note(line)
     say("Samples: " + ", ".join(f"{count} for {name}" for name, count in found.samples.items()))
     say(f"Cleaning that helps: {', '.join(found.passes) or 'none'}")
+    if found.student:
+        say(f"Would teach: {found.student}")
     say(f"Would try: {', '.join(found.candidates)}")
     say(
         f"Time: at least {found.least_seconds:.0f} s for looking at the samples "
@@ -149,6 +214,11 @@ def _show(run: Run, out: Path) -> None:
         ["name", ">br-11", ">bits/weight", ">drop", "95 %", ">agreement", ">time", "outcome"],
         [_row(candidate) for candidate in run.candidates],
     )
+    if (taught := run.distillation) is not None:
+        say(
+            f"{taught.student}, {taught.parameters:,} parameters, learned for {len(taught.curve)} "
+            f"of {taught.planned} epochs ({taught.ended})."
+        )
     spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in run.timings.items())
     say(f"Time: {spent}.")
     say("")
