@@ -205,7 +205,7 @@ def _candidates(
     bias = weight_of(model, layer.bias) if layer.bias else None
 
     def part(damping: float) -> Part:
-        factors = np.stack([inverse_factor(h, damping) for h in moments.second])
+        factors = _factors(moments, damping)
         return Part(layer, weights, bias, moments.mean, factors, damping, bias_bits)
 
     return [part(damping) for damping in (dampings[:1] if sure else dampings)]
@@ -294,8 +294,13 @@ def with_all_samples(part: Part, moments: Moments) -> Part:
         part: Measured on the others.
         moments: Of all samples.
     """
-    factors = np.stack([inverse_factor(h, part.damping) for h in moments.second])
-    return replace(part, mean=moments.mean, factors=factors)
+    return replace(part, mean=moments.mean, factors=_factors(moments, part.damping))
+
+
+def _factors(moments: Moments, damping: float) -> NDArray[np.float32]:
+    """Return the inverse factor of each group."""
+    factors = [inverse_factor(h, damping) for h in moments.second]
+    return factors[0][None] if len(factors) == 1 else np.stack(factors)  # no copy of a wide one
 
 
 def _nominal_price(weights: Array, moment: NDArray[np.float32]) -> float:

@@ -6,6 +6,9 @@ rows side by side, and a row's arithmetic never depends on how many threads ther
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from threading import Lock
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -16,6 +19,10 @@ Array = NDArray[np.float64]
 LIMIT = 127
 #: Columns whose errors are passed on one by one; later columns get them in one product.
 BLOCK = 64
+#: Factors of so many columns are made one at a time: each takes hundreds of megabytes while it is.
+_WIDE = 2048
+_ONE_WIDE = Lock()
+_COLUMNS = 512
 #: A symbol that the histogram has not seen costs as much as one seen so many times.
 _UNSEEN = 0.05
 
@@ -71,6 +78,11 @@ def inverse_factor(moment: NDArray[np.float32], damping: float) -> NDArray[np.fl
         ``[K, K]`` float32; a multiple of the identity, which feeds no error back, where the
         moment cannot be inverted.
     """
+    with _ONE_WIDE if len(moment) >= _WIDE else nullcontext():
+        return _inverse_factor(moment, damping)
+
+
+def _inverse_factor(moment: NDArray[np.float32], damping: float) -> NDArray[np.float32]:
     from scipy.linalg.lapack import dpotrf, dpotri
 
     size = len(moment)
@@ -203,4 +215,10 @@ def output_error(difference: Array, moment: Array) -> float:
         difference: ``[O, K]`` error of the weights.
         moment: ``[K, K]``.
     """
-    return float(np.sum((difference @ moment) * difference))
+    error = 0.0
+    for first in range(0, len(moment), _COLUMNS):  # a wide moment in float64 takes 0.2 GB
+        some = slice(first, first + _COLUMNS)
+        error += float(
+            np.sum((difference @ moment[:, some].astype(np.float64)) * difference[:, some])
+        )
+    return error
