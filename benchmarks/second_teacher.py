@@ -81,12 +81,13 @@ def pictures(site: Path, out: Path) -> Path:
     return out
 
 
-def read(folder: Path) -> tuple[Any, Any]:
+def read(folder: Path, limit: int | None) -> tuple[Any, Any]:
     """Read a split as ``[N, 3, 32, 32]`` in -1 to 1, and its classes ``[N]``."""
     import torch
 
     images, labels = [], []
-    for path in sorted(folder.glob("*/*.png")):
+    paths = sorted(folder.glob("*/*.png"))
+    for path in paths[:: 1 if limit is None else max(1, len(paths) // limit)]:
         with Image.open(path) as image:
             images.append(np.asarray(image.convert("RGB"), dtype=np.float32) / 127.5 - 1)
         labels.append(int(path.parent.name))
@@ -94,7 +95,7 @@ def read(folder: Path) -> tuple[Any, Any]:
     return x, torch.tensor(labels)
 
 
-def teacher(data: Path, path: Path, epochs: int) -> Path:
+def teacher(data: Path, path: Path, epochs: int, limit: int | None) -> Path:
     """Train a ResNet-18, or find it trained: AdamW, one-cycle, shifted by two pixels at most."""
     import torch
     from torch.nn import functional
@@ -104,7 +105,7 @@ def teacher(data: Path, path: Path, epochs: int) -> Path:
         return path
     (path.parent / "sprat.toml").write_text(_TOML)
     torch.manual_seed(0)
-    x, y = read(data / "train")
+    x, y = read(data / "train", limit)
     model = resnet18(num_classes=10)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.02)
     steps = epochs * (len(x) // _BATCH)
@@ -120,7 +121,7 @@ def teacher(data: Path, path: Path, epochs: int) -> Path:
             loss.backward()
             optimizer.step()
             schedule.step()
-        print(f"teacher: epoch {epoch + 1} of {epochs}, loss {float(loss):.4f}", flush=True)
+        print(f"teacher: epoch {epoch + 1} of {epochs}, loss {loss.item():.4f}", flush=True)
     buffer = io.BytesIO()
     torch.onnx.export(
         model.eval(),
@@ -145,6 +146,7 @@ def competed(options: argparse.Namespace) -> Path:
             *("--width", str(options.width), "--student-size", options.size, *options.views),
             *("--epochs", str(options.epochs), "--student-minutes", str(3 * options.minutes)),
             *("--minutes", str(options.search), "--max-drop", str(options.max_drop)),
+            *(["--limit", str(options.limit)] if options.limit else []),
         ]
         print(f"$ {' '.join(command[1:])}", flush=True)
         done = subprocess.run(command, check=False)
@@ -226,10 +228,10 @@ def main() -> None:
     parser.add_argument("--student", default="mobilenet_v3_small")
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--size", default="32x32")
-    parser.add_argument("--teacher-epochs", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=12, help="of each student")
+    parser.add_argument("--teacher-epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=8, help="of each student")
     parser.add_argument("--minutes", type=float, default=10.0, help="that bound a student's")
-    parser.add_argument("--search", type=float, default=4.0, help="minutes of the curves")
+    parser.add_argument("--search", type=float, default=3.0, help="minutes of the curves")
     parser.add_argument("--max-drop", type=float, default=2.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--limit", type=int, help="samples of each split, for a trial")
@@ -238,7 +240,8 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     options.data = pictures(options.site, options.out / "digits")
-    options.model = teacher(options.data, options.out / "teacher.onnx", options.teacher_epochs)
+    model = options.out / "teacher.onnx"
+    options.model = teacher(options.data, model, options.teacher_epochs, options.limit)
     outs = {(n, s): taught(options, n, s, options.epochs) for n in ALPHAS for s in options.seeds}
     found = {
         "rows": [row(name, seed, out) for (name, seed), out in outs.items()],

@@ -16,7 +16,7 @@ def require() -> None:
     missing = [name for name in ("torch", "torchvision") if find_spec(name) is None]
     if missing:
         raise PackageMissingError(
-            f"distill needs {' and '.join(missing)}, which {'are' if missing[1:] else 'is'} not "
-            "installed.",
-            hint="Install with: pip install 'sprat[distill]'. Every other command works without.",
+            f"teaching a student needs {' and '.join(missing)}, "
+            f"which {'are' if missing[1:] else 'is'} not installed.",
+            hint="Install with: pip install 'sprat[distill]'. All else works without.",
         )

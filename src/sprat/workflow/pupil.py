@@ -67,6 +67,9 @@ def teach_pupil(
         progress: Told how far the work is.
         told: Told of each epoch.
 
+    Returns:
+        The student, in the original's place.
+
     Raises:
         InputError: The teacher, the data or an option does not fit.
         TrainingError: The training leads nowhere.

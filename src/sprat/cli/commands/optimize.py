@@ -101,7 +101,7 @@ def command(
       sprat optimize model.onnx --data photos --out small --prove
       sprat optimize model.onnx --data photos --out small --dry-run
       sprat optimize model.onnx --data photos --out small --student mobilenet_v3_small
-      sprat optimize small/model.onnx --data photos --out smaller --reference model.onnx
+      sprat optimize student/model.onnx --data photos --out small --reference model.onnx
       sprat optimize model.onnx --data tensors.npz --out small --output-kind classes
     """
     from sprat.workflow.budget import Budget
