@@ -11,8 +11,9 @@ ridge regression (Hoerl and Kennard 1970).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import onnx
@@ -20,13 +21,14 @@ from numpy.typing import NDArray
 
 from sprat.model.nodes import names_read
 from sprat.model.session import Feeds, samples_in
-from sprat.parallel import ordered_map
+from sprat.parallel import cores, ordered_map
 from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.engine import Part
 from sprat.quantization.rate_distortion.layers import Layer
 from sprat.quantization.rate_distortion.look import replaced
-from sprat.quantization.rate_distortion.moments import POSITIONS, layer_inputs
+from sprat.quantization.rate_distortion.moments import POSITIONS, LayerInputs
 from sprat.quantization.rate_distortion.rounding import Array
+from sprat.spread import ALONE, Spread, Task
 
 #: Samples that the rounded model runs on for each point, and vectors of them in all.
 _SAMPLES = 1024
@@ -36,6 +38,8 @@ _MOST_NUMBERS = 1 << 25
 #: One in so many samples is held out, to choose the ridge: a share of the inputs' mean energy.
 _HELD = 4
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+#: Batches a core that one who takes part gets at a time.
+_PIECE = 4
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Refit:
         targets: Weight name to the layer's outputs without its bias, in the float model: float32
             ``[groups, N, outputs]``.
         seed: Chooses positions.
+        spread: Who takes part.
     """
 
     model: onnx.ModelProto
@@ -56,6 +61,7 @@ class Refit:
     layers: tuple[Layer, ...]
     targets: Mapping[str, NDArray[np.float32]]
     seed: int
+    spread: Spread = ALONE
 
     def __call__(
         self,
@@ -74,7 +80,7 @@ class Refit:
             The last layers, to be rounded in place of theirs among ``parts``.
         """
         model = replaced(self.model, weights)
-        found = _vectors(model, self.layers, self.samples, self.seed, progress)
+        found = _vectors(model, self.layers, self.samples, self.seed, progress, self.spread)
         last = [part for part in parts if part.layer.name in self.targets]
         count = len(self.samples) * samples_in(self.samples[0])
 
@@ -92,6 +98,7 @@ def refit(
     *,
     seed: int = 0,
     progress: Progress = silent,
+    spread: Spread = ALONE,
 ) -> Refit | None:
     """Make the last layers of a model ready to be fitted.
 
@@ -101,6 +108,7 @@ def refit(
         samples: Calibration batches; of many, some are taken.
         seed: Chooses positions.
         progress: Told how many batches are done.
+        spread: Who takes part.
 
     Returns:
         What fits them; None where no last layer has a bias of its own.
@@ -121,9 +129,9 @@ def refit(
     known = {part.layer.name: part for part in parts}
     targets = {
         name: np.matmul(x, known[name].weights.astype(np.float32).transpose(0, 2, 1))
-        for name, x in _vectors(model, layers, some, seed, progress).items()
+        for name, x in _vectors(model, layers, some, seed, progress, spread).items()
     }
-    return Refit(model, some, layers, targets, seed)
+    return Refit(model, some, layers, targets, seed, spread)
 
 
 def last_layers(model: onnx.ModelProto, layers: Sequence[Layer]) -> set[str]:
@@ -141,19 +149,43 @@ def last_layers(model: onnx.ModelProto, layers: Sequence[Layer]) -> set[str]:
     return last
 
 
+@dataclass(frozen=True, eq=False)
+class _Cutting(Task[range, dict[str, NDArray[np.float32]]]):
+    """Yields the layers' input vectors of batches that are given by their numbers."""
+
+    model: onnx.ModelProto
+    layers: tuple[Layer, ...]
+    samples: Sequence[Feeds]
+    rows: int
+    seed: int
+
+    @cached_property
+    def inputs(self) -> LayerInputs:
+        return LayerInputs(self.model, self.layers, self.samples)
+
+    def __call__(self, numbers: range) -> Iterator[dict[str, NDArray[np.float32]]]:
+        for values in self.inputs(numbers):
+            yield {
+                layer.name: layer.patches(values[layer.source], self.rows, self.seed)
+                for layer in self.layers
+            }
+
+
 def _vectors(
     model: onnx.ModelProto,
     layers: Sequence[Layer],
     samples: Sequence[Feeds],
     seed: int,
     progress: Progress,
+    spread: Spread,
 ) -> dict[str, NDArray[np.float32]]:
     """Return the layers' input vectors, float32 ``[groups, N, columns]``, at the same positions."""
     rows = max(1, min(POSITIONS, _VECTORS // (len(samples) * samples_in(samples[0]))))
     found: dict[str, list[NDArray[np.float32]]] = {layer.name: [] for layer in layers}
-    for i, values in enumerate(layer_inputs(model, layers, samples)):
-        for layer in layers:
-            found[layer.name].append(layer.patches(values[layer.source], rows, seed))
+    task = _Cutting(model, tuple(layers), samples, rows, seed)
+    for i, vectors in enumerate(spread.flat(task, spread.pieces(len(samples), _PIECE * cores()))):
+        for name, values in vectors.items():
+            found[name].append(values)
         progress("fitting the last layers", i + 1, len(samples))
     return {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
 
