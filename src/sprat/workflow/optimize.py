@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sprat import __version__
+from sprat.crew.gather import gathered
+from sprat.crew.workers import Workers
 from sprat.data.dataset import Dataset
 from sprat.data.options import DataOptions
 from sprat.errors import NoGainError, OptionError, OutputError
@@ -17,13 +19,15 @@ from sprat.model.nodes import name_nodes
 from sprat.model.wire import WireBytes, wire_bytes
 from sprat.progress import Progress, Watch, silent
 from sprat.record.schema import CandidateRecord, Run
+from sprat.record.versions import versions
 from sprat.search.budget import FAST_BYTES, choose
-from sprat.search.candidates import Bench, Trial, proposals
+from sprat.search.candidates import Bench, Trial, begin, proposals
 from sprat.search.rate import Curve, calibration_batches, smallest_under, walk, walk_fast
 from sprat.search.repair import repair
 from sprat.search.store import Store
+from sprat.spread import Spread
 from sprat.workflow.budget import Budget, Clock
-from sprat.workflow.outcome import Findings, versions, write
+from sprat.workflow.outcome import Findings, write
 from sprat.workflow.setting import Setting, is_fixed, open_setting
 
 #: The walk along the curve may take this much of the search's time, and all candidates this much:
@@ -43,6 +47,7 @@ def optimize(
     options: DataOptions | None = None,
     seed: int = 0,
     limit: int | None = None,
+    workers: Workers | None = None,
     progress: Progress = silent,
     stop: Callable[[], bool] = lambda: False,
 ) -> Run:
@@ -61,6 +66,8 @@ def optimize(
         options: Preprocessing and output options; they go before ``sprat.toml``.
         seed: Seed of every choice that needs one.
         limit: At most so many samples of each split.
+        workers: Who takes part; by default this process alone. The bytes of the result do not
+            depend on it where the time suffices.
         progress: Told how far the work is.
         stop: Asked between steps; True ends the search with the best point so far.
 
@@ -77,8 +84,9 @@ def optimize(
     if out.exists() and not out.is_dir():
         raise OutputError("is a file.", where=str(out), hint="Give a folder.")
     clock = Clock(wanted.minutes, stop)
-    with alone_in(out):
-        return _optimize(model, data, out, wanted, options, seed, limit, clock, progress)
+    watch = Watch(progress)
+    with alone_in(out), gathered(workers, out / ".work" / "crew", watch) as spread:
+        return _optimize(model, data, out, wanted, options, seed, limit, clock, watch, spread)
 
 
 def _optimize(
@@ -90,10 +98,11 @@ def _optimize(
     seed: int,
     limit: int | None,
     clock: Clock,
-    progress: Progress,
+    progress: Watch,
+    spread: Spread,
 ) -> Run:
     with clock.stage("read and run the original"):
-        setting = open_setting(model, data, options, limit=limit, progress=progress)
+        setting = open_setting(model, data, options, limit=limit, progress=progress, spread=spread)
     clock.last_look = _last_look_seconds(setting, clock.stages["read and run the original"])
     with clock.stage("clean"):
         samples = setting.calibration()
@@ -105,7 +114,8 @@ def _optimize(
         reference=setting.reference,
         store=Store(out / ".work", _basis(setting, seed)),
         max_drop=wanted.max_drop,
-        progress=Watch(progress),
+        progress=progress,
+        spread=spread,
     )
     curve = _curve(bench, setting)
     trials = _search(bench, curve, wanted, clock)
@@ -140,6 +150,7 @@ def _optimize(
             last,
             seed,
             limit,
+            spread.parties,
         ),
         clock,
         progress,
@@ -179,6 +190,7 @@ def _search(bench: Bench, curve: Curve, budget: Budget, clock: Clock) -> list[Tr
     def late() -> bool:
         return clock.expired(_SEARCH_SHARE)
 
+    begun = begin(bench)
     # The curve comes first: where time runs out, the others are missed least.
     with clock.stage("walk along the rate-distortion curve"):
         trials = walk(curve, budget.max_drop, walked)
@@ -186,6 +198,7 @@ def _search(bench: Bench, curve: Curve, budget: Budget, clock: Clock) -> list[Tr
             trials += walk_fast(curve, trials, late)
     for name, config in proposals(bench.clean):
         with clock.stage(f"try {name}"), bench.progress.until(late):
+            bench.store.adopt(begun.take(name) or ())
             trials.append(bench.propose(name, config))
     with clock.stage("repair"):
         for name, config in proposals(bench.clean):
@@ -246,7 +259,9 @@ def _last_look(
     return bench.store.value(
         parts,
         Evaluation,
-        lambda: setting.on(final, "test", progress).evaluate(model, progress),
+        lambda: setting.on(final, "test", progress, bench.spread).evaluate(
+            model, progress, bench.spread
+        ),
     )
 
 

@@ -7,7 +7,6 @@ import platform
 import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from sprat import __version__
@@ -30,12 +29,11 @@ from sprat.record.schema import (
     Run,
     SplitRecord,
 )
+from sprat.record.versions import versions
 from sprat.search.candidates import Trial
 from sprat.search.rate import Curve
 from sprat.workflow.budget import Budget, Clock
 from sprat.workflow.setting import Setting, reading_record
-
-_LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxslim", "brotli", "numba", "pillow")
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ class Findings:
         test: The last look; None where there was none.
         seed: Of every choice that needs one.
         limit: Samples of each split at most.
+        parties: How many processes took part.
     """
 
     budget: Budget
@@ -67,6 +66,7 @@ class Findings:
     test: Evaluation | None
     seed: int
     limit: int | None
+    parties: int
 
 
 def write(out: Path, setting: Setting, found: Findings, clock: Clock, progress: Progress) -> Run:
@@ -131,6 +131,7 @@ def _record(setting: Setting, found: Findings, clock: Clock, out: Path, content:
             "minutes": found.budget.minutes,
             "preview": found.budget.preview,
             "limit": found.limit,
+            "parties": found.parties,
         },
         model=FileRecord(
             path=setting.path.name, sha256=sha256_file(setting.path), wire=found.before
@@ -240,11 +241,6 @@ def data_record(
         ),
         notes=setting.notes,
     )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that the output's bytes depend on, by package."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def machine() -> str:

@@ -32,8 +32,9 @@ from sprat.record.schema import (
     LogEntry,
     Run,
 )
+from sprat.record.versions import versions
 from sprat.workflow.budget import Clock
-from sprat.workflow.outcome import data_record, machine, versions
+from sprat.workflow.outcome import data_record, machine
 from sprat.workflow.setting import Setting
 
 if TYPE_CHECKING:

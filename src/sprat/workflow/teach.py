@@ -24,8 +24,8 @@ from sprat.distillation.views import Views
 from sprat.errors import OptionError
 from sprat.files import sha256, sha256_file
 from sprat.progress import Progress
+from sprat.record.versions import versions
 from sprat.workflow.budget import Clock
-from sprat.workflow.outcome import versions
 from sprat.workflow.setting import Setting, is_fixed
 from sprat.workflow.student import Asked, Found
 

@@ -28,11 +28,12 @@ from sprat.record.schema import (
     TrialRecord,
     TuningRecord,
 )
+from sprat.record.versions import versions
 from sprat.search.budget import holds
 from sprat.tuning.front import pareto
 from sprat.tuning.tally import REASON, Line, State, Tally
 from sprat.workflow.budget import Clock
-from sprat.workflow.outcome import data_record, machine, versions
+from sprat.workflow.outcome import data_record, machine
 from sprat.workflow.setting import Setting
 from sprat.workflow.trial import carry_out
 from sprat.workflow.wording import as_command, as_config, drawn_of, shown_url

@@ -53,6 +53,14 @@ def command(
         bool,
         typer.Option("--dry-run", help="Only say what would be tried and how long; write nothing."),
     ] = False,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            "--workers",
+            help="Who takes part: local:N processes on this machine, or the nodes of "
+            "dask://HOST:PORT; the same bytes, sooner.",
+        ),
+    ] = None,
     seed: SeedOption = 0,
     limit: LimitOption = None,
     json: JsonOption = False,
@@ -70,12 +78,16 @@ def command(
       sprat optimize model.onnx --data photos --out small
       sprat optimize model.onnx --data photos --out fast --goal fast --max-drop 0.5
       sprat optimize model.onnx --data photos --out small --prove
+      sprat optimize model.onnx --data photos --out small --workers local:4
+      sprat optimize model.onnx --data photos --out small --workers dask://10.0.0.1:8786
       sprat optimize model.onnx --data photos --out small --dry-run
       sprat optimize model.onnx --data tensors.npz --out small --output-kind classes
     """
+    from sprat.crew.workers import Workers
     from sprat.workflow.budget import Budget
     from sprat.workflow.optimize import optimize
 
+    crew = None if workers is None else Workers.parse(workers)
     budget = Budget(goal=goal, max_drop=max_drop, minutes=minutes, preview=preview)
     if dry_run:
         _foretell(model, data, budget, options, limit, json)
@@ -89,6 +101,7 @@ def command(
             options=options,
             seed=seed,
             limit=limit,
+            workers=crew,
             progress=progress,
             stop=stop,
         )
