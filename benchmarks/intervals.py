@@ -34,7 +34,7 @@ from sprat.model.wire import brotli_bytes
 from sprat.quantization.rate_distortion import pack, prepare
 from sprat.record.run import load_run
 from sprat.search.budget import CAUTION
-from sprat.search.rate import calibration_batches, divergence_by
+from sprat.search.rate import MeanDivergence, calibration_batches
 from sprat.workflow.setting import Setting, is_fixed, open_setting
 
 RESULTS = Path(__file__).parent / "results"
@@ -164,7 +164,7 @@ def of_ladder(setting: Setting, small: Path, work: Path) -> list[tuple[int, Scor
         batches = calibration_batches(
             setting.data.calibration, reference.size, fixed=is_fixed(setting.model), count=SAMPLES
         )
-        prepared = prepare(clean, batches, divergence_by(reference.reading))
+        prepared = prepare(clean, batches, MeanDivergence(reference.reading))
         for factor in missing:
             model = pack(clean, prepared.quantize(rate * factor), "int4")
             size = brotli_bytes(model.SerializeToString(deterministic=True))

@@ -18,7 +18,7 @@ from sprat.quantization.rate_distortion import TYPICAL, Point, Prepared, pack, p
 from sprat.quantization.rate_distortion.engine import expanded
 from sprat.quantization.rate_distortion.layers import find_layers
 from sprat.quantization.rate_distortion.look import replaced
-from sprat.search.rate import calibration_batches, divergence_by
+from sprat.search.rate import MeanDivergence, calibration_batches
 from sprat.workflow.setting import open_setting
 
 
@@ -70,7 +70,7 @@ class Ground:
     def prepare(self, share: int = 1) -> Prepared:
         """Measure the layers with one in ``share`` of the calibration batches."""
         kept = self.samples[::share]
-        return prepare(self.model, kept, divergence_by(self.reference.reading))
+        return prepare(self.model, kept, MeanDivergence(self.reference.reading))
 
     def compare(self, point: Point) -> Compared:
         """Compare a point's weights with the original; its bytes are those of the entropy."""

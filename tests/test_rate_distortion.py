@@ -28,8 +28,7 @@ from sprat.quantization.rate_distortion.engine import expanded
 from sprat.quantization.rate_distortion.layers import find_layers, weight_of
 from sprat.quantization.rate_distortion.look import Look, relative_error, replaced
 from sprat.quantization.rate_distortion.measure import divided, measure
-from sprat.quantization.rate_distortion.moments import layer_inputs
-from sprat.quantization.rate_distortion.refit import last_inputs, last_layers, refit
+from sprat.quantization.rate_distortion.refit import last_layers, refit
 from sprat.quantization.rate_distortion.rounding import (
     bit_costs,
     entropy_bits,
@@ -295,7 +294,7 @@ def test_behind_a_last_layer_no_other_lies() -> None:
     assert last_layers(model, layers) == {"b", "d"}
     samples = [{"x": np.eye(8, 64, i, np.float32)} for i in range(8)]
     found = measure(model, samples)
-    assert refit(model, found.prepared[0].parts, samples, found.inputs) is None
+    assert refit(model, found.prepared[0].parts, samples) is None
 
 
 def test_a_bias_with_another_use_is_nobody_s() -> None:
@@ -473,18 +472,3 @@ def test_nothing_to_quantize_and_too_few_samples() -> None:
 def test_entropy_of_one_symbol_is_zero() -> None:
     assert entropy_bits(np.zeros((4, 4), np.int8)) == 0
     assert entropy_bits(np.array([[0, 1], [0, 1]], np.int8)) == pytest.approx(4)
-
-
-def test_the_last_layers_inputs_are_in_the_samples_order() -> None:
-    """What is gathered while moments are measured, some batches held out, is what a run gives."""
-    model = name_nodes(cnn(4))
-    batches = [{"x": x} for x in np.random.default_rng(0).normal(size=(12, 2, 3, 16, 16))]
-    batches = [{name: x.astype(np.float32) for name, x in feeds.items()} for feeds in batches]
-    layers = find_layers(model)
-    wanted = last_inputs(model, layers, batches)
-    for values in layer_inputs(model, layers, batches):
-        wanted.take(values)
-    assert wanted.layers
-    found = measure(model, batches).inputs.joined()
-    for name, vectors in wanted.joined().items():
-        np.testing.assert_array_equal(found[name], vectors)

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sprat.crew.workers import Workers
     from sprat.data.options import DataOptions
     from sprat.distillation.configs import Recipe, Student
     from sprat.errors import SpratError
@@ -49,6 +50,7 @@ __all__ = [
     "Static",
     "Student",
     "Weights",
+    "Workers",
     "__version__",
     "bundle",
     "compare",
@@ -79,6 +81,7 @@ _HOMES = {
     "Static": "sprat.quantization.configs:Static",
     "Student": "sprat.distillation.configs:Student",
     "Weights": "sprat.quantization.configs:Weights",
+    "Workers": "sprat.crew.workers:Workers",
     "bundle": "sprat.workflow.bundle:bundle",
     "compare": "sprat.workflow.compare:compare",
     "compile": "sprat.workflow.compile:compile",

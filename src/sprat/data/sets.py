@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,13 @@ class PixelCache:
 
     def __init__(self, preprocess: Preprocess, limit_bytes: int) -> None:
         self._preprocess = preprocess
+        self._limit = limit_bytes
         self._free = limit_bytes
         self._kept: dict[Path, NDArray[np.uint8]] = {}
+
+    def __reduce__(self) -> tuple[type[PixelCache], tuple[Preprocess, int]]:
+        """Travel without the pixels: another process reads the files that it needs."""
+        return PixelCache, (self._preprocess, self._limit)
 
     @property
     def preprocess(self) -> Preprocess:
@@ -89,6 +95,15 @@ class ImageSet:
     def subset(self, indices: Sequence[int]) -> ImageSet:
         """Return some of the images, in the order given."""
         return ImageSet([self._samples[i] for i in indices], self._classes, self._cache)
+
+    def at(self, paths: Sequence[Path]) -> ImageSet:
+        """Return the same images, read from other places.
+
+        Args:
+            paths: One for each, with the same content.
+        """
+        moved = [replace(s, path=path) for s, path in zip(self._samples, paths, strict=True)]
+        return ImageSet(moved, self._classes, self._cache)
 
     def batch(self, indices: Sequence[int]) -> Feeds:
         """Read, preprocess and stack some images.

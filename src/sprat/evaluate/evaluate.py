@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
 
-from sprat.data.dataset import Dataset, batches
+from sprat.data.dataset import Dataset
 from sprat.errors import DataError, OptionError
 from sprat.evaluate.interval import paired_interval
 from sprat.evaluate.reading import Answers, Reading, answers, divergence, same
 from sprat.evaluate.types import Evaluation, Flip, OutputError
-from sprat.model.session import Outputs, open_session, predict
+from sprat.model.session import Feeds, Outputs, open_session, predict
+from sprat.parallel import cores
 from sprat.progress import Progress, silent
+from sprat.spread import ALONE, Spread, Task
 
 #: A user's metric: outputs and labels to one score per sample, 0 to 1, higher is better.
 Metric = Callable[[Outputs, NDArray[np.int64] | None], NDArray[np.float64]]
@@ -26,6 +30,8 @@ Metric = Callable[[Outputs, NDArray[np.int64] | None], NDArray[np.float64]]
 #: Samples in one run of a model whose batch axis is dynamic.
 BATCH = 8
 _MAX_OUTPUT_BYTES = 2**31
+#: Batches a core that one who takes part gets at a time.
+_PIECE = 4
 
 
 def batch_size(model: onnx.ModelProto) -> int:
@@ -38,8 +44,41 @@ def batch_size(model: onnx.ModelProto) -> int:
     return BATCH
 
 
+@dataclass(frozen=True, eq=False)
+class Answering(Task[range, Outputs]):
+    """Runs a model over batches of a set, given by their numbers.
+
+    Attributes:
+        model: The model. Quantized weights of a weight-only model are expanded once at load.
+        dataset: The samples.
+        size: Samples in one run; the last batch is filled up with its last sample.
+    """
+
+    model: onnx.ModelProto | Path
+    dataset: Dataset
+    size: int
+
+    @cached_property
+    def session(self) -> ort.InferenceSession:
+        """What runs it."""
+        return open_session(self.model, fold_weights=_is_weight_only(self.model))
+
+    def __call__(self, numbers: range) -> Iterator[Outputs]:
+        """Yield the outputs of each batch."""
+        return predict(self.session, (self._feeds(number) for number in numbers))
+
+    def _feeds(self, number: int) -> Feeds:
+        first = number * self.size
+        last = min(first + self.size, len(self.dataset.samples))
+        return _padded(self.dataset.batch(range(first, last)), self.size)
+
+
 def predict_all(
-    model: onnx.ModelProto | Path, dataset: Dataset, size: int, progress: Progress = silent
+    model: onnx.ModelProto | Path,
+    dataset: Dataset,
+    size: int,
+    progress: Progress = silent,
+    spread: Spread = ALONE,
 ) -> Outputs:
     """Run a model over a whole set.
 
@@ -48,6 +87,7 @@ def predict_all(
         dataset: The samples.
         size: Samples in one run.
         progress: Told how many samples are done.
+        spread: Who takes part.
 
     Returns:
         Each output over all samples.
@@ -56,11 +96,12 @@ def predict_all(
         DataError: The outputs would not fit in memory.
         ShapeMismatchError: The samples do not fit the inputs.
     """
-    session = open_session(model, fold_weights=_is_weight_only(model))
+    task = Answering(model, dataset, size)
     count = len(dataset.samples)
+    pieces = spread.pieces(math.ceil(count / size), _PIECE * cores())
     parts: dict[str, list[NDArray[Any]]] = {}
     done = 0
-    for outputs in predict(session, (_padded(f, size) for f in batches(dataset, size))):
+    for outputs in spread.flat(task, pieces):
         real = min(size, count - done)
         for name, values in outputs.items():
             _check_batch_axis(name, values, size, real)
@@ -139,12 +180,15 @@ class Reference:
         """``[N]`` class indices, or None where a sample has no label."""
         return labels_of(self.dataset)
 
-    def evaluate(self, model: onnx.ModelProto | Path, progress: Progress = silent) -> Evaluation:
+    def evaluate(
+        self, model: onnx.ModelProto | Path, progress: Progress = silent, spread: Spread = ALONE
+    ) -> Evaluation:
         """Measure a model against the original on these samples.
 
         Args:
             model: The model; it must have the original's outputs.
             progress: Told how many samples are done.
+            spread: Who takes part.
 
         Returns:
             Scores, the paired difference with its interval, agreement, output error and flips.
@@ -152,7 +196,7 @@ class Reference:
         Raises:
             DataError: The model lacks an output of the original, or gives another shape.
         """
-        return self.compare(predict_all(model, self.dataset, self.size, progress))
+        return self.compare(predict_all(model, self.dataset, self.size, progress, spread))
 
     def compare(self, outputs: Outputs) -> Evaluation:
         """Measure what a model gave on these samples, wherever it ran.
@@ -221,6 +265,7 @@ def reference_on(
     size: int = BATCH,
     metric: tuple[str, Metric] | None = None,
     progress: Progress = silent,
+    spread: Spread = ALONE,
 ) -> Reference:
     """Run the original over a set and keep its answers.
 
@@ -233,11 +278,12 @@ def reference_on(
         size: Samples in one run.
         metric: The user's metric, if any, and its name.
         progress: Told how many samples are done.
+        spread: Who takes part.
 
     Returns:
         The reference.
     """
-    got = outputs if outputs is not None else predict_all(model, dataset, size, progress)
+    got = outputs if outputs is not None else predict_all(model, dataset, size, progress, spread)
     mine = answers(got, reading)
     base = Reference(dataset, split, reading, got, mine, np.zeros(0), size, metric)
     scores = score(mine, mine, got, base)

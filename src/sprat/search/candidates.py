@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import onnx
@@ -32,6 +35,7 @@ from sprat.quantization.quantize import quantize
 from sprat.record.schema import CandidateRecord, Outcome, Source
 from sprat.search.budget import holds
 from sprat.search.store import Store
+from sprat.spread import ALONE, Ahead, Spread, Task
 
 #: Name and method of a model that is not quantized.
 FLOAT = "float32"
@@ -54,6 +58,21 @@ class Trial:
     model: onnx.ModelProto | None
 
 
+@dataclass(frozen=True, eq=False)
+class Weighing(Task[bool, WireBytes]):
+    """Measures what a file costs on the wire, exactly or estimated.
+
+    Attributes:
+        content: The file.
+    """
+
+    content: bytes
+
+    def __call__(self, exact: bool) -> Iterator[WireBytes]:
+        """Yield the bytes."""
+        yield wire_bytes(self.content, exact=exact)
+
+
 @dataclass(frozen=True)
 class Bench:
     """All that is needed to make and measure candidates.
@@ -69,6 +88,7 @@ class Bench:
         progress: Told how far the work is; ends it where time is up.
         source: What is made small, in the record's word.
         own: What a student scores before any quantization; None where the original is made small.
+        spread: Who takes part.
     """
 
     original: onnx.ModelProto
@@ -90,15 +110,37 @@ class Bench:
         """Measure what is made small before any quantization: a student competes as it is, too."""
         return self.measure(FLOAT, FLOAT, {}, lambda: self.start, note=note)
 
+    spread: Spread = ALONE
+
+    def alone(self) -> Bench:
+        """Return the same without listeners and helpers, so that it can travel."""
+        return replace(self, progress=Watch(silent), spread=ALONE)
+
     def propose(self, name: str, config: Config, note: str = "") -> Trial:
         """Make and measure one candidate of :data:`PROPOSALS` or a repaired one."""
         return self.measure(
             name,
-            type(config).__name__.lower(),
+            _method(config),
             describe(config),
-            lambda: quantize(self.clean, config, self.samples, ranges=self.ranges(config)),
+            lambda: self._made(config),
             note=note,
         )
+
+    def begin(self, config: Config) -> None:
+        """Do for a proposal all but the look at the choice split, which many may share.
+
+        An error of ours is left for :meth:`propose`, which meets it, too.
+        """
+        parts = _parts(_method(config), describe(config))
+        with suppress(SpratError):
+            content = self.store.content(
+                parts, lambda: self._made(config).SerializeToString(deterministic=True)
+            )
+            self.wire(content, exact=False)
+            self.speed(content, onnx.load_from_string(content))
+
+    def _made(self, config: Config) -> onnx.ModelProto:
+        return quantize(self.clean, config, self.samples, ranges=self.ranges(config))
 
     def measure(
         self,
@@ -127,9 +169,8 @@ class Bench:
         name = self.named(name)
         self.progress(f"trying {name}", 0, 1)
         try:
-            parts = {"method": method, "options": options}
             content = self.store.content(
-                {"model": parts}, lambda: make().SerializeToString(deterministic=True)
+                _parts(method, options), lambda: make().SerializeToString(deterministic=True)
             )
             model = onnx.load_from_string(content)
             record = self._record(name, method, options, model, content, exact)
@@ -146,13 +187,27 @@ class Bench:
         """Evaluate on the choice split, once for the same bytes."""
         parts = {"evaluation": sha256(content), "split": self.reference.dataset.digest}
         return self.store.value(
-            parts, Evaluation, lambda: self.reference.evaluate(model, self.progress)
+            parts,
+            Evaluation,
+            lambda: self.reference.evaluate(model, self.progress, self.spread),
         )
 
     def wire(self, content: bytes, *, exact: bool) -> WireBytes:
         """Measure bytes on the wire, once for the same bytes."""
+        return self._weighing(content, exact)()
+
+    def _weighing(self, content: bytes, exact: bool) -> Callable[[], WireBytes]:
+        """Let others begin to measure bytes on the wire; return what gives them in the end."""
         parts = {"wire": sha256(content), "exact": exact}
-        return self.store.value(parts, WireBytes, lambda: wire_bytes(content, exact=exact))
+        begun: Ahead[bool, WireBytes] = Ahead()
+        if not self.store.has(parts, "json"):
+            begun = self.spread.ahead(Weighing(content), [exact], urgent=True)
+
+        def weigh() -> WireBytes:
+            found = begun.take(exact)
+            return found[0] if found else wire_bytes(content, exact=exact)
+
+        return lambda: self.store.value(parts, WireBytes, weigh)
 
     def exactly(self, trial: Trial) -> Trial:
         """Return the trial with its bytes measured rather than estimated."""
@@ -175,25 +230,28 @@ class Bench:
         content: bytes,
         exact: bool,
     ) -> CandidateRecord:
-        digest = sha256(content)
+        weighing = self._weighing(content, exact)
         evaluation = self.evaluation(content, model)
-        wire = self.wire(content, exact=exact)
-        speed = self.store.value(
-            {"speed": digest},
-            Speed,
-            lambda: measure_speed(self.original, model, self.samples[0]),
-        )
+        wire = weighing()
         return CandidateRecord(
             name=name,
             method=method,
             options=options,
             source=self.source,
             outcome="within budget" if holds(evaluation, self.max_drop) else "over budget",
-            sha256=digest,
+            sha256=sha256(content),
             wire=wire,
             bits_per_weight=8 * wire.brotli / max(1, count_weights(self.clean)),
             evaluation=evaluation,
-            speed=speed,
+            speed=self.speed(content, model),
+        )
+
+    def speed(self, content: bytes, model: onnx.ModelProto) -> Speed:
+        """Time a model, once for the same bytes."""
+        return self.store.value(
+            {"speed": sha256(content)},
+            Speed,
+            lambda: measure_speed(self.original, model, self.samples[0]),
         )
 
     def _failed(
@@ -217,6 +275,50 @@ class Bench:
             {"ranges": config.calibration},
             lambda: calibrate(self.clean, self.samples, config.calibration, self.progress),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Proposing(Task[str, tuple[str, bytes]]):
+    """Makes, weighs and times a candidate of :data:`PROPOSALS`; yields the entries of the store.
+
+    Attributes:
+        bench: From :meth:`Bench.alone`.
+    """
+
+    bench: Bench
+
+    def __call__(self, name: str) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and content of each entry."""
+        with TemporaryDirectory(prefix="sprat-") as folder:
+            bench = replace(self.bench, store=self.bench.store.within(Path(folder)))
+            bench.begin(PROPOSALS[name])
+            yield from bench.store.entries()
+
+
+def begin(bench: Bench) -> Ahead[str, tuple[str, bytes]]:
+    """Let others begin the proposals that are not in the store yet.
+
+    Args:
+        bench: Makes and measures.
+
+    Returns:
+        What they make: entries of the store by the proposal's name.
+    """
+    names = [
+        name
+        for name, config in proposals(bench.clean)
+        if not bench.store.has(_parts(_method(config), describe(config)), "bin")
+    ]
+    return bench.spread.ahead(Proposing(bench.alone()), names)
+
+
+def _method(config: Config) -> str:
+    return type(config).__name__.lower()
+
+
+def _parts(method: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what names a candidate's bytes in the store."""
+    return {"model": {"method": method, "options": options}}
 
 
 def count_weights(model: onnx.ModelProto) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,7 @@ from sprat.quantization.rate_distortion import (
 from sprat.quantization.rate_distortion.layers import find_layers
 from sprat.search.budget import standard_error
 from sprat.search.candidates import Bench, Trial
+from sprat.spread import ALONE, Spread, Task
 
 METHOD = "rate-distortion"
 STATIC_METHOD = "rate-distortion-static"
@@ -95,8 +96,9 @@ class Curve:
             self._prepared = prepare(
                 self.bench.clean,
                 self.samples,
-                divergence_by(self.bench.reference.reading),
+                MeanDivergence(self.bench.reference.reading),
                 progress=self.bench.progress,
+                spread=self.bench.spread,
             )
         return self._prepared
 
@@ -137,33 +139,63 @@ class Curve:
         if self.form is None:
             key = {"form": f"{rate:.6g}", "samples": len(self.samples)}
             kept = self.bench.store.content(
-                key, lambda: smallest_form(self.bench.clean, self.point(rate)).encode()
+                key,
+                lambda: smallest_form(
+                    self.bench.clean, self.point(rate), self.bench.spread
+                ).encode(),
             )
             self.form = "int4" if kept == b"int4" else "int8"
         return self.form
 
 
-def divergence_by(reading: Reading) -> Callable[[Sequence[Outputs], Sequence[Outputs]], float]:
-    """Return the mean divergence of the primary output over batches."""
+@dataclass(frozen=True)
+class MeanDivergence:
+    """The mean divergence of the primary output over batches.
 
-    def mean(reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
-        name = reading.output
+    Attributes:
+        reading: Says which output is the primary one, and what it is.
+    """
+
+    reading: Reading
+
+    def __call__(self, reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
+        """Return the mean over all samples of all batches."""
+        name = self.reading.output
         parts = [
-            divergence(a[name], b[name], reading) for a, b in zip(reference, model, strict=True)
+            divergence(a[name], b[name], self.reading)
+            for a, b in zip(reference, model, strict=True)
         ]
         return float(np.concatenate(parts).mean())
 
-    return mean
+
+@dataclass(frozen=True, eq=False)
+class _Sizing(Task[range, int]):
+    """Yields the br-11 bytes of files that are given by their numbers."""
+
+    files: tuple[bytes, ...]
+
+    def __call__(self, numbers: range) -> Iterator[int]:
+        return ordered_map(lambda number: brotli_bytes(self.files[number]), numbers)
 
 
-def smallest_form(model: onnx.ModelProto, point: Point) -> Form:
+def smallest_form(model: onnx.ModelProto, point: Point, spread: Spread = ALONE) -> Form:
     """Return the form of a point that costs the fewest br-11 bytes."""
     forms: tuple[Form, ...] = ("int8", "int4")
+    files = (pack(model, point, form).SerializeToString(deterministic=True) for form in forms)
+    sizes = spread.flat(_Sizing(tuple(files)), spread.pieces(len(forms), 1))
+    return min(zip(sizes, forms, strict=True))[1]
 
-    def size(form: Form) -> int:
-        return brotli_bytes(pack(model, point, form).SerializeToString(deterministic=True))
 
-    return min(zip(ordered_map(size, forms), forms, strict=True))[1]
+@dataclass(frozen=True)
+class _Evenly:
+    """Reads the batch of a number; a class and no closure, so that it can travel."""
+
+    dataset: Dataset
+    chosen: tuple[int, ...]
+    each: int
+
+    def __call__(self, number: int) -> Feeds:
+        return self.dataset.batch(self.chosen[number * self.each : (number + 1) * self.each])
 
 
 def calibration_batches(
@@ -179,9 +211,9 @@ def calibration_batches(
     """
     total = len(dataset.samples)
     taken = min(count, total)
-    chosen = [i * total // taken for i in range(taken)]
+    chosen = tuple(i * total // taken for i in range(taken))
     each = size if fixed else max(1, min(size, taken // _LEAST_BATCHES))
-    return Batches(lambda i: dataset.batch(chosen[i * each : (i + 1) * each]), range(taken // each))
+    return Batches(_Evenly(dataset, chosen, each), range(taken // each))
 
 
 def walk(curve: Curve, max_drop: float, stop: Callable[[], bool]) -> list[Trial]:

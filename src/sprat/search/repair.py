@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
 
 from sprat.data.dataset import Dataset
 from sprat.errors import SpratError
 from sprat.evaluate.evaluate import Reference, reference_on
+from sprat.model.session import Feeds
 from sprat.quantization.configs import Float16, Layerwise, Weights
 from sprat.quantization.quantize import quantize
 from sprat.quantization.weights import weight_axes
 from sprat.search.candidates import Bench, Trial
+from sprat.spread import Task
 
 _SAMPLES = 64
 _MAX_LAYERS = 64
@@ -81,29 +84,55 @@ def sensitivities(bench: Bench, config: Layerwise) -> Sequence[tuple[str, float]
     small = reference_on(
         bench.start, subset, "val", bench.reference.reading, size=bench.reference.size
     )
+    task = Costing(bench.clean, bench.samples, small, config, tuple(layers), bench.ranges(config))
+    keys = {
+        layer: {"sensitivity": repr(task.alone(layer)), "split": small.dataset.digest}
+        for layer in layers
+    }
+    unknown = [layer for layer in layers if not bench.store.has(keys[layer], "json")]
+    found = bench.spread.flat(task, unknown)
     costs: list[tuple[str, float]] = []
     for i, layer in enumerate(layers):
-        others = tuple(sorted({*config.exclude, *(x for x in layers if x != layer)}))
-        alone = replace(config, exclude=others)
-        cost = _cost(bench, small, alone)
-        if cost is not None:
+        cost = bench.store.value(keys[layer], float, lambda: next(found))
+        if not np.isnan(cost):
             costs.append((layer, cost))
         bench.progress("finding the layers that cost most", i + 1, len(layers))
     return sorted(costs, key=lambda pair: (-pair[1], pair[0]))
 
 
-def _cost(bench: Bench, small: Reference, alone: Layerwise) -> float | None:
-    key = {"sensitivity": repr(alone), "split": small.dataset.digest}
+@dataclass(frozen=True, eq=False)
+class Costing(Task[str, float]):
+    """Quantizes a layer alone; yields the divergence that it costs, NaN where it cannot be.
 
-    def measure() -> float:
+    Attributes:
+        clean: What quantization starts from.
+        samples: Calibration batches.
+        reference: The original's answers on some samples.
+        config: The strategy.
+        layers: All of them.
+        ranges: Activation ranges, where the strategy needs them.
+    """
+
+    clean: onnx.ModelProto
+    samples: Sequence[Feeds]
+    reference: Reference
+    config: Layerwise
+    layers: tuple[str, ...]
+    ranges: bytes | None
+
+    def alone(self, layer: str) -> Layerwise:
+        """Return the strategy that leaves all other layers in float."""
+        others = {*self.config.exclude, *(x for x in self.layers if x != layer)}
+        return replace(self.config, exclude=tuple(sorted(others)))
+
+    def __call__(self, layer: str) -> Iterator[float]:
+        """Yield the divergence."""
         try:
-            model = quantize(bench.clean, alone, bench.samples, ranges=bench.ranges(alone))
+            model = quantize(self.clean, self.alone(layer), self.samples, ranges=self.ranges)
         except SpratError:
-            return float("nan")  # this layer is not quantized by the strategy
-        return small.evaluate(model).error.divergence
-
-    cost = bench.store.value(key, float, measure)
-    return None if np.isnan(cost) else cost
+            yield float("nan")  # this layer is not quantized by the strategy
+        else:
+            yield self.reference.evaluate(model).error.divergence
 
 
 def _stride(count: int) -> int:

@@ -7,9 +7,9 @@ finds whole entries or none, and goes on to the same bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -68,6 +68,32 @@ class Store:
         value = make()
         write_atomic(path, adapter.dump_json(value))
         return value
+
+    def has(self, parts: Mapping[str, Any], suffix: Literal["bin", "json"]) -> bool:
+        """Say whether something is kept for ``parts``: bytes (``bin``) or a value (``json``)."""
+        return self._path(parts, suffix).is_file()
+
+    def within(self, folder: Path) -> Store:
+        """Return a store of the same basis in another folder."""
+        return Store(folder, self._basis)
+
+    def entries(self) -> list[tuple[str, bytes]]:
+        """Return all that is kept, by the names of its files."""
+        return [(path.name, path.read_bytes()) for path in sorted(self._folder.iterdir())]
+
+    def adopt(self, entries: Iterable[tuple[str, bytes]]) -> None:
+        """Keep what another store of the same basis made; what is kept already stays.
+
+        Args:
+            entries: From :meth:`entries`.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        for name, content in entries:
+            path = self._folder / name
+            if not path.is_file():
+                write_atomic(path, content)
 
     def _path(self, parts: Mapping[str, Any], suffix: str) -> Path:
         text = json.dumps({"basis": self._basis, "parts": dict(parts)}, sort_keys=True)

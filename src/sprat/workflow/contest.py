@@ -9,6 +9,7 @@ from sprat.search.budget import FAST_BYTES, Goal
 from sprat.search.candidates import FLOAT, Trial, proposals
 from sprat.search.rate import smallest_under, walk, walk_fast
 from sprat.search.repair import repair
+from sprat.spread import Ahead
 from sprat.workflow.budget import Budget, Clock
 from sprat.workflow.line import Line, line_of
 from sprat.workflow.setting import Setting
@@ -64,11 +65,18 @@ def _along(line: Line, budget: Budget, clock: Clock, part: float) -> list[Trial]
     return trials
 
 
-def others(line: Line, walked: list[Trial], budget: Budget, clock: Clock) -> list[Trial]:
+def others(
+    line: Line,
+    begun: Ahead[str, tuple[str, bytes]],
+    walked: list[Trial],
+    budget: Budget,
+    clock: Clock,
+) -> list[Trial]:
     """Try each other method on a line, and repair what could still win.
 
     Args:
         line: What is made small.
+        begun: What others who take part have begun of it.
         walked: What :func:`walks` found.
         budget: What is asked for.
         clock: Tells when time is up.
@@ -83,6 +91,7 @@ def others(line: Line, walked: list[Trial], budget: Budget, clock: Clock) -> lis
     bench, trials = line.bench, []
     for name, config in proposals(bench.clean):
         with clock.stage(f"try {bench.named(name)}"), bench.progress.until(late):
+            bench.store.adopt(begun.take(name) or ())
             trials.append(bench.propose(name, config))
     with clock.stage("repair"):
         for name, config in proposals(bench.clean):

@@ -14,13 +14,14 @@ from sprat.graph.simplify import Simplified, simplify
 from sprat.model.inspect import TensorInfo, output_infos, tensor_infos
 from sprat.model.load import load
 from sprat.model.nodes import name_nodes
-from sprat.progress import Progress, Watch
+from sprat.progress import Watch
 from sprat.record.schema import CandidateRecord, Source
+from sprat.record.versions import versions
 from sprat.search.candidates import Bench
 from sprat.search.rate import Curve, calibration_batches
 from sprat.search.store import Store
+from sprat.spread import Spread
 from sprat.workflow.setting import Setting, is_fixed
-from sprat.workflow.versions import versions
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def open_line(
     max_drop: float,
     seed: int,
     note: str = "",
-    progress: Progress,
+    progress: Watch,
+    spread: Spread,
 ) -> Line:
     """Clean a model and get ready to measure what is made of it.
 
@@ -70,7 +72,8 @@ def open_line(
         max_drop: The budget in points.
         seed: Of every choice that needs one.
         note: What it began with, in words.
-        progress: Told how far the work is.
+        progress: Told how far the work is; ends it where time is up.
+        spread: Who takes part.
 
     Returns:
         The line; a student is measured once as it is, for what it spends of the budget.
@@ -89,8 +92,9 @@ def open_line(
         reference=setting.reference,
         store=Store(work, _basis(path, setting, seed)),
         max_drop=max_drop,
-        progress=Watch(progress),
+        progress=progress,
         source=source,
+        spread=spread,
     )
     if source == "student":
         own = bench.evaluation(model.SerializeToString(deterministic=True), model)

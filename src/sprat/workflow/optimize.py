@@ -7,6 +7,8 @@ from pathlib import Path
 
 import onnx
 
+from sprat.crew.gather import gathered
+from sprat.crew.workers import Workers
 from sprat.data.dataset import Dataset
 from sprat.data.options import DataOptions
 from sprat.distillation.configs import Recipe, Student
@@ -15,10 +17,11 @@ from sprat.evaluate.types import Evaluation
 from sprat.files import alone_in
 from sprat.model.load import load, total_bytes
 from sprat.model.wire import WireBytes, wire_bytes
-from sprat.progress import Progress, silent
+from sprat.progress import Progress, Watch, silent
 from sprat.record.schema import EpochRecord, Run, Source
 from sprat.search.budget import choose
-from sprat.search.candidates import Trial
+from sprat.search.candidates import Trial, begin
+from sprat.spread import Spread
 from sprat.workflow.budget import USUAL_RECIPE, Budget, Clock, Request
 from sprat.workflow.contest import chosen_trial, compared_exactly, find_preview, others, walks
 from sprat.workflow.distill import check_data
@@ -44,6 +47,7 @@ def optimize(
     options: DataOptions | None = None,
     seed: int = 0,
     limit: int | None = None,
+    workers: Workers | None = None,
     progress: Progress = silent,
     told: Callable[[EpochRecord, float], None] = _unheard,
     stop: Callable[[], bool] = lambda: False,
@@ -71,6 +75,8 @@ def optimize(
         options: Preprocessing and output options; they go before ``sprat.toml``.
         seed: Seed of every choice that needs one.
         limit: At most so many samples of each split.
+        workers: Who takes part; by default this process alone. The bytes of the result do not
+            depend on it where the time suffices. A student is taught by this process.
         progress: Told how far the work is.
         told: Told of each epoch of the student's, and of the seconds that are probably left.
         stop: Asked between steps; True ends the search with the best point so far.
@@ -102,20 +108,27 @@ def optimize(
     if out.exists() and not out.is_dir():
         raise OutputError("is a file.", where=str(out), hint="Give a folder.")
     clock = Clock(request.budget.minutes, stop)
-    with alone_in(out):
-        return _optimize(request, out, clock, progress, told)
+    watch = Watch(progress)
+    with alone_in(out), gathered(workers, out / ".work" / "crew", watch) as spread:
+        return _optimize(request, out, clock, watch, told, spread)
 
 
 def _optimize(
     request: Request,
     out: Path,
     clock: Clock,
-    progress: Progress,
+    progress: Watch,
     told: Callable[[EpochRecord, float], None],
+    spread: Spread,
 ) -> Run:
     with clock.stage("read and run the original"):
         setting = open_setting(
-            request.original, request.data, request.options, limit=request.limit, progress=progress
+            request.original,
+            request.data,
+            request.options,
+            limit=request.limit,
+            progress=progress,
+            spread=spread,
         )
         if request.student is not None:
             check_data(setting)
@@ -124,14 +137,15 @@ def _optimize(
     if request.student is not None:
         pupil = teach_pupil(request, setting, out, clock, progress, told)
     with clock.stage("clean"):
-        lines = _lines(request, setting, out / ".work", pupil, progress)
+        lines = _lines(request, setting, out / ".work", pupil, progress, spread)
+    begun = begin(lines[0].bench)
     trials = walks(lines, request.budget, clock)
     preview = None
     if request.budget.preview is not None:
         with clock.stage("find the preview"):
             preview = find_preview(lines, request.budget.preview, clock)
     # All methods are tried on the first line; a student competes by its curve alone.
-    trials += others(lines[0], trials, request.budget, clock)
+    trials += others(lines[0], begun, trials, request.budget, clock)
     with clock.stage("compress the original"):
         before = lines[0].bench.store.value(
             {"wire": "original"},
@@ -144,12 +158,28 @@ def _optimize(
     chosen = chosen_trial(trials, record, setting, before)
     with clock.stage("look at test once"):
         last = _last_look(lines, setting, chosen, progress)
-    found = Findings(request, before, lines, pupil, tuple(trials), chosen, preview, reason, last)
+    found = Findings(
+        request,
+        before,
+        lines,
+        pupil,
+        tuple(trials),
+        chosen,
+        preview,
+        reason,
+        last,
+        spread.parties,
+    )
     return write(out, setting, found, clock, progress)
 
 
 def _lines(
-    request: Request, setting: Setting, work: Path, pupil: Pupil | None, progress: Progress
+    request: Request,
+    setting: Setting,
+    work: Path,
+    pupil: Pupil | None,
+    progress: Watch,
+    spread: Spread,
 ) -> tuple[Line, ...]:
     """Open what is made small: the original, a student given in its place, or both of them."""
 
@@ -164,6 +194,7 @@ def _lines(
             seed=request.seed,
             note=note,
             progress=progress,
+            spread=spread,
         )
 
     if request.reference is not None:
@@ -187,10 +218,10 @@ def _last_look(
     final: Dataset = setting.data.final
     if chosen.model is None or not final.samples or final.digest == setting.data.choice.digest:
         return None
-    model = chosen.model
+    model, spread = chosen.model, lines[0].bench.spread
     parts = {"last look": chosen.record.sha256, "split": final.digest}
     return lines[0].bench.store.value(
         parts,
         Evaluation,
-        lambda: setting.on(final, "test", progress).evaluate(model, progress),
+        lambda: setting.on(final, "test", progress, spread).evaluate(model, progress, spread),
     )

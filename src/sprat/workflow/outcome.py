@@ -27,11 +27,11 @@ from sprat.record.schema import (
     Run,
     SplitRecord,
 )
+from sprat.record.versions import machine, versions
 from sprat.search.candidates import Trial
 from sprat.workflow.budget import Clock, Request
 from sprat.workflow.line import Line, line_of
 from sprat.workflow.setting import Setting, reading_record
-from sprat.workflow.versions import machine, versions
 
 if TYPE_CHECKING:
     from sprat.workflow.pupil import Pupil
@@ -54,6 +54,7 @@ class Findings:
         preview: The preview; None where none was wanted.
         reason: Why it was chosen.
         test: The last look; None where there was none.
+        parties: How many processes took part.
     """
 
     request: Request
@@ -65,6 +66,7 @@ class Findings:
     preview: Trial | None
     reason: str
     test: Evaluation | None
+    parties: int
 
     @property
     def student(self) -> Line | None:
@@ -135,6 +137,7 @@ def _record(setting: Setting, found: Findings, clock: Clock, out: Path, content:
             "minutes": request.budget.minutes,
             "preview": request.budget.preview,
             "limit": request.limit,
+            "parties": found.parties,
         },
         model=FileRecord(
             path=setting.path.name, sha256=sha256_file(setting.path), wire=found.before

@@ -29,6 +29,7 @@ from sprat.model.load import load
 from sprat.model.session import Feeds
 from sprat.progress import Progress, silent
 from sprat.record.schema import ReadingRecord
+from sprat.spread import ALONE, Spread
 
 #: The samples that a verdict is about.
 Split = Literal["val", "test"]
@@ -70,7 +71,9 @@ class Setting:
         groups = [chosen[i : i + fixed] for i in range(0, len(chosen), fixed)]
         return [source.batch((g * fixed)[:fixed]) for g in groups]
 
-    def on(self, split: Dataset, name: str, progress: Progress = silent) -> Reference:
+    def on(
+        self, split: Dataset, name: str, progress: Progress = silent, spread: Spread = ALONE
+    ) -> Reference:
         """Return the original's answers on another split."""
         return reference_on(
             self.model,
@@ -80,6 +83,7 @@ class Setting:
             size=self.reference.size,
             metric=self.reference.metric,
             progress=progress,
+            spread=spread,
         )
 
 
@@ -91,6 +95,7 @@ def open_setting(
     limit: int | None = None,
     split: Split = "val",
     progress: Progress = silent,
+    spread: Spread = ALONE,
 ) -> Setting:
     """Open a model and its data, and run the original over one split.
 
@@ -101,6 +106,7 @@ def open_setting(
         limit: At most so many samples of each split.
         split: ``val`` for choosing, ``test`` for a verdict.
         progress: Told how far the work is.
+        spread: Who takes part.
 
     Returns:
         The setting.
@@ -120,7 +126,7 @@ def open_setting(
     if not dataset.samples:
         raise DataNotFoundError("there are no samples to measure on.", where=str(data))
     size = batch_size(model)
-    outputs = predict_all(model, dataset, size, progress)
+    outputs = predict_all(model, dataset, size, progress, spread)
     reading, guesses = guess_reading(
         model,
         outputs,

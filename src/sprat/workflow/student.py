@@ -32,10 +32,10 @@ from sprat.record.schema import (
     LogEntry,
     Run,
 )
+from sprat.record.versions import machine, versions
 from sprat.workflow.budget import Clock
 from sprat.workflow.outcome import data_record
 from sprat.workflow.setting import Setting
-from sprat.workflow.versions import machine, versions
 
 if TYPE_CHECKING:
     from sprat.distillation.train import Trained

@@ -25,10 +25,10 @@ from sprat.distillation.views import Views
 from sprat.errors import OptionError
 from sprat.files import sha256, sha256_file
 from sprat.progress import Progress
+from sprat.record.versions import versions
 from sprat.workflow.budget import Clock
 from sprat.workflow.setting import Setting, is_fixed
 from sprat.workflow.student import Asked, Found
-from sprat.workflow.versions import versions
 
 __all__ = ["check_opset", "contract_with", "outlined", "teach"]
 

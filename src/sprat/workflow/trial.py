@@ -19,7 +19,7 @@ from sprat.model.wire import wire_bytes
 from sprat.progress import Progress, Watch
 from sprat.quantization.rate_distortion import at_bits, pack, prepare
 from sprat.record.schema import CandidateRecord, EpochRecord
-from sprat.search.rate import calibration_batches, divergence_by, smallest_form
+from sprat.search.rate import MeanDivergence, calibration_batches, smallest_form
 from sprat.tuning.space import Draw
 from sprat.workflow.budget import Clock
 from sprat.workflow.setting import Setting, is_fixed
@@ -175,6 +175,6 @@ def quantized(model: onnx.ModelProto, setting: Setting, bits: float, progress: P
     batches = calibration_batches(
         setting.data.calibration, setting.reference.size, fixed=is_fixed(setting.model)
     )
-    by = divergence_by(setting.reference.reading)
+    by = MeanDivergence(setting.reference.reading)
     point = at_bits(prepare(clean, batches, by, progress=progress), bits, progress)
     return pack(clean, point, smallest_form(clean, point)).SerializeToString(deterministic=True)

@@ -28,6 +28,7 @@ from sprat.record.schema import (
     TrialRecord,
     TuningRecord,
 )
+from sprat.record.versions import machine, versions
 from sprat.search.budget import holds
 from sprat.tuning.front import pareto
 from sprat.tuning.tally import REASON, Line, State, Tally
@@ -35,7 +36,6 @@ from sprat.workflow.budget import Clock
 from sprat.workflow.outcome import data_record
 from sprat.workflow.setting import Setting
 from sprat.workflow.trial import carry_out
-from sprat.workflow.versions import machine, versions
 from sprat.workflow.wording import as_command, as_config, drawn_of, shown_url
 from sprat.workflow.worker import Job
 

@@ -78,6 +78,14 @@ def command(
         bool,
         typer.Option("--dry-run", help="Only say what would be tried and how long; write nothing."),
     ] = False,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            "--workers",
+            help="Who takes part: local:N processes on this machine, or the nodes of "
+            "dask://HOST:PORT; the same bytes, sooner.",
+        ),
+    ] = None,
     seed: SeedOption = 0,
     limit: LimitOption = None,
     json: JsonOption = False,
@@ -99,14 +107,18 @@ def command(
       sprat optimize model.onnx --data photos --out small
       sprat optimize model.onnx --data photos --out fast --goal fast --max-drop 0.5
       sprat optimize model.onnx --data photos --out small --prove
+      sprat optimize model.onnx --data photos --out small --workers local:4
+      sprat optimize model.onnx --data photos --out small --workers dask://10.0.0.1:8786
       sprat optimize model.onnx --data photos --out small --dry-run
       sprat optimize model.onnx --data photos --out small --student mobilenet_v3_small
       sprat optimize student/model.onnx --data photos --out small --reference model.onnx
       sprat optimize model.onnx --data tensors.npz --out small --output-kind classes
     """
+    from sprat.crew.workers import Workers
     from sprat.workflow.budget import Budget
     from sprat.workflow.optimize import optimize
 
+    crew = None if workers is None else Workers.parse(workers)
     budget = Budget(goal=goal, max_drop=max_drop, minutes=minutes, preview=preview)
     network, recipe = _lesson(
         student,
@@ -135,6 +147,7 @@ def command(
             out,
             **asked,
             seed=seed,
+            workers=crew,
             progress=progress,
             told=tell,
             stop=stop,

@@ -22,9 +22,9 @@ from sprat.quantization.rate_distortion.measure import (
     Ways,
     measure,
     with_all_samples,
-    without_factors,
 )
 from sprat.quantization.rate_distortion.refit import refit
+from sprat.spread import ALONE, Spread
 
 #: Divergence at which ways are compared: about where a budget of one point ends.
 _USUAL = 0.03
@@ -42,6 +42,7 @@ def prepare(
     *,
     seed: int = 0,
     progress: Progress = silent,
+    spread: Spread = ALONE,
 ) -> Prepared:
     """Measure a model's layers and choose how boldly it is rounded.
 
@@ -52,6 +53,7 @@ def prepare(
             outputs over their mean square.
         seed: Chooses positions.
         progress: Told how far the work is.
+        spread: Who takes part.
 
     Returns:
         The measured model.
@@ -60,20 +62,18 @@ def prepare(
         NoGainError: The model has no layer that can be quantized so.
         OptionError: There are too few samples.
     """
-    ways = measure(model, samples, divergence, seed=seed, progress=progress)
-    parts = [without_factors(part) for part in choose(ways).parts]
-    moments, inputs = dict(ways.moments), ways.inputs
-    del ways  # and with it the factors of some of the samples: large ones fill a gigabyte
+    ways = measure(model, samples, divergence, seed=seed, progress=progress, spread=spread)
+    parts = choose(ways).parts
+    moments = dict(ways.moments)
+    del ways  # and with it the factors of the other one
 
     def whole(part: Part) -> Part:
         return with_all_samples(part, moments.pop(part.layer.name))
 
-    done: list[Part] = []
-    for part in ordered_map(whole, parts):
-        done.append(part)
-        progress("taking in the samples that were held out", len(done), len(parts))
-    again = refit(model, done, samples, inputs)
-    return Prepared(model, tuple(done), again=again)
+    if moments:
+        parts = tuple(ordered_map(whole, parts))
+    again = refit(model, parts, samples, seed=seed, progress=progress, spread=spread)
+    return Prepared(model, parts, again=again, spread=spread)
 
 
 def choose(ways: Ways) -> Prepared:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from sprat.parallel import ordered_map
+from sprat.parallel import cores, ordered_map
 from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.biases import shorten
 from sprat.quantization.rate_distortion.layers import Layer
@@ -23,6 +24,7 @@ from sprat.quantization.rate_distortion.rounding import (
     round_best,
     round_rows,
 )
+from sprat.spread import ALONE, Spread, Task
 
 #: Squared step over price times the mean squared factor: how coarse the levels are for a price of
 #: a bit. 8.7 is optimal at high rate (6 dB a bit); at fractions of a bit coarser levels win.
@@ -102,6 +104,31 @@ class Point:
 Again = Callable[[Sequence[Part], Mapping[str, NDArray[np.float32]], Progress], Sequence[Part]]
 
 
+@dataclass(frozen=True, eq=False)
+class Rounding(Task[tuple[range, float], tuple[NDArray[np.int8], NDArray[np.float32]]]):
+    """Rounds layers that are given by their numbers, at a rate.
+
+    Attributes:
+        parts: All layers.
+        coarseness: Of the levels.
+    """
+
+    parts: tuple[Part, ...]
+    coarseness: float
+
+    def __call__(
+        self, item: tuple[range, float]
+    ) -> Iterator[tuple[NDArray[np.int8], NDArray[np.float32]]]:
+        """Yield each layer's integers and steps, as :func:`round_part` does."""
+        numbers, rate = item
+
+        def one(number: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+            part = self.parts[number]
+            return round_part(part, rate / part.sensitivity, self.coarseness)
+
+        return ordered_map(one, numbers)
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A model whose layers are measured: each price of a bit gives a point.
@@ -111,12 +138,19 @@ class Prepared:
         parts: Its layers.
         coarseness: Of the levels.
         again: Fits the last layers to what the others became.
+        spread: Who takes part.
     """
 
     model: onnx.ModelProto
     parts: tuple[Part, ...]
     coarseness: float = COARSENESS
     again: Again | None = None
+    spread: Spread = ALONE
+
+    @cached_property
+    def rounding(self) -> Rounding:
+        """Rounds the layers; the same task for every rate, since its factors are large."""
+        return Rounding(self.parts, self.coarseness)
 
     def quantize(self, rate: float, progress: Progress = silent) -> Point:
         """Round every layer at one price of a bit.
@@ -129,10 +163,11 @@ class Prepared:
         Returns:
             The point.
         """
-        point = self._rounded(self.parts, rate, progress)
+        point = self._rounded(self.rounding, rate, progress, self.spread)
         if self.again is None:
             return point
-        last = self._rounded(self.again(self.parts, expanded(point), progress), rate, progress)
+        parts = tuple(self.again(self.parts, expanded(point), progress))
+        last = self._rounded(Rounding(parts, self.coarseness), rate, progress, ALONE)
         changed = {bits.name: bits for bits in last.layers}
         layers = tuple(changed.get(bits.name, bits) for bits in point.layers)
         return replace(
@@ -144,18 +179,17 @@ class Prepared:
             bits=sum(b.bits_per_weight * b.weights for b in layers),
         )
 
-    def _rounded(self, parts: Sequence[Part], rate: float, progress: Progress) -> Point:
+    def _rounded(
+        self, rounding: Rounding, rate: float, progress: Progress, spread: Spread
+    ) -> Point:
         integers: dict[str, NDArray[np.int8]] = {}
         steps: dict[str, NDArray[np.float32]] = {}
         biases: dict[str, NDArray[np.float32]] = {}
         found: list[LayerBits] = []
-
-        def one(part: Part) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-            return round_part(part, rate / part.sensitivity, self.coarseness)
-
-        for i, (part, (rounded, found_steps)) in enumerate(
-            zip(parts, ordered_map(one, parts), strict=True)
-        ):
+        parts = rounding.parts
+        items = [(numbers, rate) for numbers in spread.pieces(len(parts), cores())]
+        all_rounded = spread.flat(rounding, items)
+        for i, (part, (rounded, found_steps)) in enumerate(zip(parts, all_rounded, strict=True)):
             name = part.layer.name
             integers[name] = part.layer.stored(rounded)
             steps[name] = found_steps

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import onnx
@@ -30,7 +31,6 @@ from sprat.quantization.rate_distortion.engine import (
 from sprat.quantization.rate_distortion.layers import Layer, find_layers, weight_of
 from sprat.quantization.rate_distortion.look import Divergence, Look, relative_error
 from sprat.quantization.rate_distortion.moments import Moments, input_moments
-from sprat.quantization.rate_distortion.refit import Inputs, last_inputs
 from sprat.quantization.rate_distortion.rounding import (
     Array,
     entropy_bits,
@@ -38,6 +38,7 @@ from sprat.quantization.rate_distortion.rounding import (
     nearest,
     output_error,
 )
+from sprat.spread import ALONE, Spread, Task
 
 #: A small damping lets errors be made good boldly, which saves bits.
 DAMPING = 0.003
@@ -72,18 +73,127 @@ class Ways:
 
     Attributes:
         prepared: Dampings chosen by layer; where memory allows, also cautious ones throughout.
-            A single way comes without its factors.
         look: Divergence of a point on the held-out samples.
         rate: Price of a bit at a usual point.
-        moments: Layer name to its moments over all samples, to be used once a way is chosen.
-        inputs: What arrives at the last layers, by sample.
+        moments: Layer name to its moments over all samples, to be used once a way is chosen;
+            empty where there is a single way, whose factors are of all samples already.
     """
 
     prepared: tuple[Prepared, ...]
     look: Callable[[Point], float]
     rate: float
     moments: Mapping[str, Moments]
-    inputs: Inputs
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One layer.
+
+    Attributes:
+        parts: It in each way.
+        moments: Over all samples; None where its factors are of all samples already.
+    """
+
+    parts: tuple[Part, ...]
+    moments: Moments | None
+
+
+@dataclass(frozen=True, eq=False)
+class Measuring(Task[tuple[int, ...], Measured]):
+    """Measures layers that are given by their numbers, in the order in which they run.
+
+    Attributes:
+        model: Clean, BatchNorm folded, nodes named.
+        samples: Calibration batches.
+        divergence: Compares outputs with the reference's.
+        seed: Chooses positions.
+        progress: Told how far the work is.
+    """
+
+    model: onnx.ModelProto
+    samples: Sequence[Feeds]
+    divergence: Divergence
+    seed: int = 0
+    progress: Progress = silent
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """All of the model's."""
+        return find_layers(self.model)
+
+    @cached_property
+    def look(self) -> Look:
+        """Looks at the model on the held-out samples."""
+        _, held = divided(self.samples)
+        outputs = list(predict(open_session(self.model), held))
+        return Look(self.model, held, outputs, self.divergence)
+
+    @property
+    def rate(self) -> float:
+        """Price of a bit at a usual point."""
+        return TYPICAL / sum(math.prod(layer.shape) for layer in self.layers)
+
+    @property
+    def small(self) -> bool:
+        """Whether memory allows a second way."""
+        return sum(4 * layer.groups * layer.columns**2 for layer in self.layers) <= _SPARE_BYTES
+
+    def __call__(self, numbers: tuple[int, ...]) -> Iterator[Measured]:
+        """Yield each layer, measured."""
+        whole: dict[str, Moments] = {}
+        if self.small:
+            for parts in self._measured(numbers, whole):
+                yield Measured(parts, whole.pop(parts[0].layer.name))
+            return
+        single = [part for parts in self._measured(numbers, whole) for part in parts]
+
+        def finished(part: Part) -> Part:
+            return with_all_samples(part, whole.pop(part.layer.name))
+
+        for done, part in enumerate(ordered_map(finished, single), 1):
+            yield Measured((part,), None)
+            self.progress("taking in the samples that were held out", done, len(single))
+
+    def _measured(
+        self, numbers: Sequence[int], whole: dict[str, Moments]
+    ) -> Iterator[tuple[Part, ...]]:
+        """Yield each layer in each way, and keep its moments over all samples in ``whole``."""
+        model, small, rest = self.model, self.small, self.look
+        layers = [self.layers[i] for i in numbers]
+        fitted, held = divided(self.samples)
+        moments, checks = (
+            input_moments(
+                model, layers, some, seed=self.seed, among=self.layers, progress=self.progress
+            )
+            for some in (fitted, held)
+        )
+        bold = (DAMPING, CAUTIOUS_DAMPING) if small else (DAMPING,)
+        kinds = (bold, (CAUTIOUS_DAMPING,)) if small else (bold,)
+        bits = _bias_bits(model, self.layers, rest)
+
+        def begin(layer: Layer) -> list[_Begun]:
+            fitted_moments, held_moments = moments.pop(layer.name), checks.pop(layer.name)
+            begun = [
+                _begin(
+                    _candidates(model, layer, fitted_moments, bits, dampings), held_moments.second
+                )
+                for dampings in kinds
+            ]
+            whole[layer.name] = fitted_moments.merged(held_moments)
+            return begun
+
+        all_begun = ordered_map(begin, layers, ahead=1)
+        done = 0
+        for number, layer in enumerate(self.layers[: max(numbers) + 1]):
+            # Every cut is made, also for layers that others measure: the cuts decide what the
+            # runtime fuses, and so may decide the last bits.
+            rest = rest.from_node(layer.node)
+            if number in numbers:
+                # No variable here keeps what has begun while the next is waited for: it may be
+                # large.
+                yield _each_way(next(all_begun), rest, self.rate, keep=small)
+                done += 1
+                self.progress("measuring each layer's effect on the output", done, len(layers))
 
 
 def measure(
@@ -93,6 +203,7 @@ def measure(
     *,
     seed: int = 0,
     progress: Progress = silent,
+    spread: Spread = ALONE,
 ) -> Ways:
     """Measure a model's layers on unlabelled samples.
 
@@ -106,6 +217,7 @@ def measure(
             outputs over their mean square.
         seed: Chooses positions.
         progress: Told how far the work is.
+        spread: Who takes part.
 
     Returns:
         The measured model, in one way or two.
@@ -122,65 +234,45 @@ def measure(
             f"needs at least {LEAST_BATCHES} calibration batches, got {len(samples)}.",
             where="--data",
         )
-    fitted, held = divided(samples)
-    inputs = last_inputs(model, layers, samples, seed=seed)
-    moments, checks = (
-        input_moments(model, layers, some, seed=seed, progress=progress, told=inputs.take)
-        for some in (fitted, held)
+    task = Measuring(model, samples, divergence or relative_error, seed, progress)
+    found: dict[str, Measured] = {}
+    for one in spread.flat(task, shares(layers, spread.parties)):
+        found[one.parts[0].layer.name] = one
+    in_order = [found[layer.name] for layer in layers]
+    ways = tuple(
+        Prepared(model, parts) for parts in zip(*(one.parts for one in in_order), strict=True)
     )
-    compared = divergence or relative_error
-    look = Look(model, held, list(predict(open_session(model), held)), compared)
-    total = sum(math.prod(layer.shape) for layer in layers)
-    rate = TYPICAL / total
-    small = sum(4 * layer.groups * layer.columns**2 for layer in layers) <= _SPARE_BYTES
-    bold = (DAMPING, CAUTIOUS_DAMPING) if small else (DAMPING,)
-    kinds = (bold, (CAUTIOUS_DAMPING,)) if small else (bold,)
-    parts: tuple[list[Part], ...] = tuple([] for _ in kinds)
-    bits = _bias_bits(model, layers, look)
-    whole: dict[str, Moments] = {}
+    whole = {name: one.moments for name, one in found.items() if one.moments is not None}
+    return Ways(ways, lambda point: task.look.at(expanded(point)), task.rate, whole)
 
-    def begin(layer: Layer) -> list[_Begun]:
-        fitted_moments, held_moments = moments.pop(layer.name), checks.pop(layer.name)
-        begun = [
-            _begin(_candidates(model, layer, fitted_moments, bits, dampings), held_moments.second)
-            for dampings in kinds
-        ]
-        whole[layer.name] = fitted_moments.merged(held_moments)
-        return begun
 
-    rest = look
-    all_begun = ordered_map(begin, layers, ahead=1)
-    for i, layer in enumerate(layers):
-        rest = rest.from_node(layer.node)
-        # No variable here keeps what has begun while the next is waited for: it may be large.
-        measured = _measured(next(all_begun), rest, rate, keep=small)
-        for found, part in zip(parts, measured, strict=True):
-            found.append(part)
-        progress("measuring each layer's effect on the output", i + 1, len(layers))
-    ways = tuple(Prepared(model, tuple(found)) for found in parts)
-    return Ways(
-        ways, lambda point: look.at(expanded(point)), rate, whole, _in_order(inputs, samples)
-    )
+def shares(layers: Sequence[Layer], parties: int) -> list[tuple[int, ...]]:
+    """Divide layers so that each share takes about as long, the dearest layers dealt out first.
+
+    Args:
+        layers: In the order in which they run.
+        parties: At most so many shares; each costs a run of the model over all samples.
+
+    Returns:
+        Numbers of layers, ascending in each share.
+    """
+    costs = [layer.groups * layer.columns**2 for layer in layers]
+    # The look at the output takes for every layer alike what the moments take for a usual one.
+    usual = sum(costs) / len(costs)
+    dealt: list[list[int]] = [[] for _ in range(min(parties, len(layers)))]
+    loads = [0.0] * len(dealt)
+    for number in sorted(range(len(layers)), key=lambda i: (-costs[i], i)):
+        least = loads.index(min(loads))
+        dealt[least].append(number)
+        loads[least] += costs[number] + usual
+    return [tuple(sorted(share)) for share in dealt]
 
 
 def divided(samples: Sequence[Feeds]) -> tuple[Batches, list[Feeds]]:
     """Return the batches that moments are made of, and those, evenly between, that are held out."""
-    held = _held(samples)
-    fitted = [i for i in range(len(samples)) if i not in held]
-    return Batches(samples.__getitem__, fitted), [samples[i] for i in held]
-
-
-def _held(samples: Sequence[Feeds]) -> range:
     every = max(LEAST_BATCHES, samples_in(samples[0]) * len(samples) // _MOST_HELD)
-    return range(every - 1, len(samples), every)
-
-
-def _in_order(inputs: Inputs, samples: Sequence[Feeds]) -> Inputs:
-    """Put batches that were run as :func:`divided` says into the samples' order."""
-    held = _held(samples)
-    run = sorted(range(len(samples)), key=lambda i: i in held)
-    batches = dict(zip(run, inputs.batches, strict=True))
-    return replace(inputs, batches=[batches[i] for i in range(len(samples))])
+    fitted = [i for i in range(len(samples)) if (i + 1) % every]
+    return Batches(samples.__getitem__, fitted), list(samples[every - 1 :: every])
 
 
 def _bias_bits(model: onnx.ModelProto, layers: Sequence[Layer], look: Look) -> int:
@@ -236,10 +328,10 @@ def _begin(candidates: list[Part], check: NDArray[np.float32]) -> _Begun:
     return _Begun(candidates, rounded, step, error)
 
 
-def _measured(begun: Sequence[_Begun], look: Look, rate: float, *, keep: bool) -> list[Part]:
+def _each_way(begun: Sequence[_Begun], look: Look, rate: float, *, keep: bool) -> tuple[Part, ...]:
     """Measure a layer in each way; a single way is not rounded again before it gets new factors."""
     parts = [_measure(one, look, rate) for one in begun]
-    return parts if keep else [without_factors(part) for part in parts]
+    return tuple(parts if keep else [without_factors(part) for part in parts])
 
 
 def _measure(begun: _Begun, look: Look, rate: float) -> Part:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper
 
@@ -15,6 +17,7 @@ from sprat.model.session import Feeds, open_session, run
 from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.layers import Layer
+from sprat.spread import Task
 
 #: Positions of each sample that enter the moment of a layer.
 POSITIONS = 64
@@ -54,8 +57,8 @@ def input_moments(
     samples: Sequence[Feeds],
     *,
     seed: int = 0,
+    among: Sequence[Layer] = (),
     progress: Progress = silent,
-    told: Callable[[Mapping[str, Any]], None] = lambda _: None,
 ) -> dict[str, Moments]:
     """Compute the mean and ``H = E[x x^T]`` of every layer's input vectors.
 
@@ -67,8 +70,9 @@ def input_moments(
         layers: Its layers.
         samples: Calibration batches.
         seed: Chooses the positions.
+        among: All layers whose inputs the runtime delivers, where ``layers`` are some of them:
+            what it delivers decides what it fuses, and so may decide the last bits.
         progress: Told how many batches are done.
-        told: Told each batch's tensors that the layers read, by name, in the batches' order.
 
     Returns:
         Layer name to its moments.
@@ -76,14 +80,13 @@ def input_moments(
     import scipy.linalg.blas  # noqa: F401 - a limit of threads holds only for what is loaded
 
     sums = {layer.name: _nothing(layer) for layer in layers}
-    for i, values in enumerate(layer_inputs(model, layers, samples)):
+    for i, values in enumerate(layer_inputs(model, among or layers, samples)):
 
         def add(layer: Layer, values: dict[str, Any] = values) -> Moments:
             return _added(sums[layer.name], layer.patches(values[layer.source], POSITIONS, seed))
 
         for layer, total in zip(layers, ordered_map(add, layers), strict=True):
             sums[layer.name] = total
-        told(values)
         progress("measuring the layers' inputs", i + 1, len(samples))
     return {name: _averaged(total) for name, total in sums.items()}
 
@@ -92,15 +95,40 @@ def layer_inputs(
     model: onnx.ModelProto, layers: Sequence[Layer], samples: Sequence[Feeds]
 ) -> Iterator[dict[str, Any]]:
     """Run a model over batches; yield each batch's tensors that the layers read, by name."""
-    sources = {layer.source for layer in layers}
-    session = open_session(exposed(model, sorted(sources)))
-    inner = sorted(sources - {value.name for value in model.graph.input})
+    return LayerInputs(model, tuple(layers), samples)(range(len(samples)))
 
-    def read(feeds: Feeds) -> dict[str, Any]:
-        given = {name: values for name, values in feeds.items() if name in sources}
-        return {**given, **run(session, feeds, inner)}
 
-    yield from ordered_map(read, samples)
+@dataclass(frozen=True, eq=False)
+class LayerInputs(Task[range, dict[str, Any]]):
+    """Yields the tensors that layers read, by name, for batches that are given by their numbers.
+
+    Attributes:
+        model: The model.
+        layers: Its layers.
+        samples: All batches.
+    """
+
+    model: onnx.ModelProto
+    layers: tuple[Layer, ...]
+    samples: Sequence[Feeds]
+
+    @cached_property
+    def session(self) -> ort.InferenceSession:
+        """What runs the model."""
+        return open_session(exposed(self.model, sorted({layer.source for layer in self.layers})))
+
+    def __call__(self, numbers: range) -> Iterator[dict[str, Any]]:
+        """Yield each batch's tensors."""
+        sources = {layer.source for layer in self.layers}
+        inner = sorted(sources - {value.name for value in self.model.graph.input})
+        session = self.session
+
+        def read(number: int) -> dict[str, Any]:
+            feeds = self.samples[number]
+            given = {name: values for name, values in feeds.items() if name in sources}
+            return {**given, **run(session, feeds, inner)}
+
+        yield from ordered_map(read, numbers)
 
 
 def _nothing(layer: Layer) -> Moments:

@@ -10,9 +10,10 @@ ridge regression (Hoerl and Kennard 1970).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import onnx
@@ -20,54 +21,25 @@ from numpy.typing import NDArray
 
 from sprat.model.nodes import names_read
 from sprat.model.session import Feeds, samples_in
-from sprat.parallel import ordered_map
+from sprat.parallel import cores, ordered_map
 from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.engine import Part
 from sprat.quantization.rate_distortion.layers import Layer
 from sprat.quantization.rate_distortion.look import replaced
-from sprat.quantization.rate_distortion.moments import POSITIONS, layer_inputs
+from sprat.quantization.rate_distortion.moments import POSITIONS, LayerInputs
 from sprat.quantization.rate_distortion.rounding import Array
+from sprat.spread import ALONE, Spread, Task
 
-#: Vectors of all samples together.
+#: Samples that the rounded model runs on for each point, and vectors of them in all.
+_SAMPLES = 1024
 _VECTORS = 4096
 #: A layer's outputs on all vectors are kept; one of more numbers (a vocabulary's) stays as it is.
 _MOST_NUMBERS = 1 << 25
 #: One in so many samples is held out, to choose the ridge: a share of the inputs' mean energy.
 _HELD = 4
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The input vectors of some layers, gathered batch by batch while a model runs.
-
-    Attributes:
-        layers: The layers.
-        rows: Vectors of each sample at most, always at the same positions.
-        seed: Chooses the positions.
-        batches: Weight name to float32 ``[groups, n, columns]``, for each batch.
-    """
-
-    layers: tuple[Layer, ...]
-    rows: int
-    seed: int
-    batches: list[dict[str, NDArray[np.float32]]] = field(default_factory=list)
-
-    def take(self, values: Mapping[str, Any]) -> None:
-        """Take the vectors out of a batch's tensors."""
-        self.batches.append(
-            {
-                layer.name: layer.patches(values[layer.source], self.rows, self.seed)
-                for layer in self.layers
-            }
-        )
-
-    def joined(self) -> dict[str, NDArray[np.float32]]:
-        """Return each layer's vectors of all batches, float32 ``[groups, N, columns]``."""
-        return {
-            layer.name: np.concatenate([batch[layer.name] for batch in self.batches], axis=1)
-            for layer in self.layers
-        }
+#: Batches a core that one who takes part gets at a time.
+_PIECE = 4
 
 
 @dataclass(frozen=True)
@@ -81,6 +53,7 @@ class Refit:
         targets: Weight name to the layer's outputs without its bias, in the float model: float32
             ``[groups, N, outputs]``.
         seed: Chooses positions.
+        spread: Who takes part.
     """
 
     model: onnx.ModelProto
@@ -88,6 +61,7 @@ class Refit:
     layers: tuple[Layer, ...]
     targets: Mapping[str, NDArray[np.float32]]
     seed: int
+    spread: Spread = ALONE
 
     def __call__(
         self,
@@ -105,14 +79,10 @@ class Refit:
         Returns:
             The last layers, to be rounded in place of theirs among ``parts``.
         """
-        count = len(self.samples) * samples_in(self.samples[0])
-        inputs = Inputs(self.layers, _rows(count), self.seed)
-        run = layer_inputs(replaced(self.model, weights), self.layers, self.samples)
-        for i, values in enumerate(run):
-            inputs.take(values)
-            progress("fitting the last layers", i + 1, len(self.samples))
-        found = inputs.joined()
+        model = replaced(self.model, weights)
+        found = _vectors(model, self.layers, self.samples, self.seed, progress, self.spread)
         last = [part for part in parts if part.layer.name in self.targets]
+        count = len(self.samples) * samples_in(self.samples[0])
 
         def one(part: Part) -> Part:
             name = part.layer.name
@@ -121,55 +91,47 @@ class Refit:
         return list(ordered_map(one, last))
 
 
-def last_inputs(
-    model: onnx.ModelProto, layers: Sequence[Layer], samples: Sequence[Feeds], *, seed: int = 0
-) -> Inputs:
-    """Return where the inputs of the last layers are to be gathered while the float model runs.
-
-    Args:
-        model: Clean, nodes named.
-        layers: Its layers.
-        samples: Calibration batches.
-        seed: Chooses positions.
-
-    Returns:
-        Without layers where no last layer has a bias of its own.
-    """
-    count = len(samples) * samples_in(samples[0])
-    last = last_layers(model, layers)
-    kept = min(count * POSITIONS, _VECTORS)
-    chosen = tuple(
-        layer
-        for layer in layers
-        if layer.name in last
-        and layer.bias
-        and layer.outputs * layer.groups * kept <= _MOST_NUMBERS
-    )
-    return Inputs(chosen, _rows(count), seed)
-
-
 def refit(
-    model: onnx.ModelProto, parts: Sequence[Part], samples: Sequence[Feeds], inputs: Inputs
+    model: onnx.ModelProto,
+    parts: Sequence[Part],
+    samples: Sequence[Feeds],
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+    spread: Spread = ALONE,
 ) -> Refit | None:
     """Make the last layers of a model ready to be fitted.
 
     Args:
         model: Clean, nodes named.
         parts: Its layers.
-        samples: Calibration batches.
-        inputs: From :func:`last_inputs`, of the float model on those samples, in their order.
+        samples: Calibration batches; of many, some are taken.
+        seed: Chooses positions.
+        progress: Told how many batches are done.
+        spread: Who takes part.
 
     Returns:
         What fits them; None where no last layer has a bias of its own.
     """
-    if not inputs.layers:
+    size = samples_in(samples[0])
+    some = samples[:: max(1, math.ceil(len(samples) * size / _SAMPLES))]
+    count = len(some) * size * POSITIONS
+    last = last_layers(model, [part.layer for part in parts])
+    layers = tuple(
+        part.layer
+        for part in parts
+        if part.layer.name in last
+        and part.bias is not None
+        and part.layer.outputs * part.layer.groups * min(count, _VECTORS) <= _MOST_NUMBERS
+    )
+    if not layers:
         return None
     known = {part.layer.name: part for part in parts}
     targets = {
         name: np.matmul(x, known[name].weights.astype(np.float32).transpose(0, 2, 1))
-        for name, x in inputs.joined().items()
+        for name, x in _vectors(model, layers, some, seed, progress, spread).items()
     }
-    return Refit(model, samples, inputs.layers, targets, inputs.seed)
+    return Refit(model, some, layers, targets, seed, spread)
 
 
 def last_layers(model: onnx.ModelProto, layers: Sequence[Layer]) -> set[str]:
@@ -187,9 +149,45 @@ def last_layers(model: onnx.ModelProto, layers: Sequence[Layer]) -> set[str]:
     return last
 
 
-def _rows(samples: int) -> int:
-    """Return how many vectors each of so many samples gives."""
-    return max(1, min(POSITIONS, _VECTORS // samples))
+@dataclass(frozen=True, eq=False)
+class _Cutting(Task[range, dict[str, NDArray[np.float32]]]):
+    """Yields the layers' input vectors of batches that are given by their numbers."""
+
+    model: onnx.ModelProto
+    layers: tuple[Layer, ...]
+    samples: Sequence[Feeds]
+    rows: int
+    seed: int
+
+    @cached_property
+    def inputs(self) -> LayerInputs:
+        return LayerInputs(self.model, self.layers, self.samples)
+
+    def __call__(self, numbers: range) -> Iterator[dict[str, NDArray[np.float32]]]:
+        for values in self.inputs(numbers):
+            yield {
+                layer.name: layer.patches(values[layer.source], self.rows, self.seed)
+                for layer in self.layers
+            }
+
+
+def _vectors(
+    model: onnx.ModelProto,
+    layers: Sequence[Layer],
+    samples: Sequence[Feeds],
+    seed: int,
+    progress: Progress,
+    spread: Spread,
+) -> dict[str, NDArray[np.float32]]:
+    """Return the layers' input vectors, float32 ``[groups, N, columns]``, at the same positions."""
+    rows = max(1, min(POSITIONS, _VECTORS // (len(samples) * samples_in(samples[0]))))
+    found: dict[str, list[NDArray[np.float32]]] = {layer.name: [] for layer in layers}
+    task = _Cutting(model, tuple(layers), samples, rows, seed)
+    for i, vectors in enumerate(spread.flat(task, spread.pieces(len(samples), _PIECE * cores()))):
+        for name, values in vectors.items():
+            found[name].append(values)
+        progress("fitting the last layers", i + 1, len(samples))
+    return {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
 
 
 def _fitted(part: Part, x: NDArray[np.float32], target: NDArray[np.float32], samples: int) -> Part:

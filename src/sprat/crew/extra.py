@@ -1,0 +1,20 @@
+"""Say what to install where Dask is missing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from sprat.errors import PackageMissingError
+
+
+def require() -> None:
+    """Check that Dask's ``distributed`` is there, without importing it.
+
+    Raises:
+        PackageMissingError: It is missing; the message says how to get it.
+    """
+    if find_spec("distributed") is None:
+        raise PackageMissingError(
+            "--workers needs distributed, which is not installed.",
+            hint="Install with: pip install 'sprat[scale]'. Without --workers all works the same.",
+        )

@@ -1,0 +1,164 @@
+"""Call a crew together, and let it go."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sprat.crew import node
+from sprat.crew.crew import Crew
+from sprat.crew.extra import require
+from sprat.crew.parcels import Depot
+from sprat.crew.workers import Workers
+from sprat.errors import OptionError
+from sprat.parallel import cores
+from sprat.progress import Progress
+from sprat.spread import ALONE, Spread
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: Seconds for a scheduler to answer, and for all to say good-bye.
+_PATIENCE = 10
+_SAME = "Install the same versions of Sprat and its packages on every node."
+
+
+@contextmanager
+def gathered(workers: Workers | None, folder: Path, progress: Progress) -> Iterator[Spread]:
+    """Have others take part while inside.
+
+    Args:
+        workers: Who; None for nobody.
+        folder: For what nodes fetch; it is removed in the end.
+        progress: Told while this process waits for a node.
+
+    Yields:
+        What carries out tasks.
+
+    Raises:
+        OptionError: The scheduler cannot be reached or has no nodes, or a node has other versions
+            or another kind of processor.
+        PackageMissingError: ``distributed`` is not installed.
+    """
+    if workers is None or workers == Workers():
+        yield ALONE
+        return
+    require()
+    depot = Depot(folder)
+    try:
+        with _quiet(), _client(workers, depot.folder) as client:
+            _examine(client)
+            crew = Crew(client, depot, progress)
+            try:
+                yield crew
+            finally:
+                crew.close()
+    finally:
+        depot.close()
+
+
+@contextmanager
+def _client(workers: Workers, folder: Path) -> Iterator[Client]:
+    from distributed import Client, LocalCluster
+
+    if workers.scheduler:
+        with _reached(workers.scheduler) as client:
+            yield client
+        return
+    # This process is one of them. Loopback alone, no dashboard, and no limit of memory below
+    # that of the machine, which the command line sets already.
+    with (
+        _cores_shared(workers.local),
+        LocalCluster(
+            n_workers=workers.local - 1,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=None,
+            silence_logs=logging.CRITICAL,
+            local_directory=str(folder),
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _reached(scheduler: str) -> Iterator[Client]:
+    from distributed import Client
+
+    try:
+        client = Client(f"tcp://{scheduler}", timeout=_PATIENCE, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise OptionError(
+            f"no Dask scheduler answers at {scheduler} within {_PATIENCE} s.",
+            where="--workers",
+            hint="Start one with 'dask scheduler', and nodes with 'dask worker'.",
+        ) from error
+    with client:
+        if not client.nthreads():
+            raise OptionError(
+                f"the scheduler at {scheduler} has no nodes.",
+                where="--workers",
+                hint="Start some with 'dask worker tcp://HOST:PORT --nthreads 1'.",
+            )
+        yield client
+
+
+def _examine(client: Client) -> None:
+    """Refuse nodes that would compute other bits."""
+    mine = node.about()
+    found = client.run(node.about, on_error="return")
+    for address, theirs in sorted(found.items()):
+        if isinstance(theirs, BaseException):
+            raise OptionError(
+                f"the node {address} cannot run Sprat: {type(theirs).__name__}: {theirs}",
+                where="--workers",
+                hint=_SAME,
+            )
+        other = [f"{k} {theirs.get(k)} for {v}" for k, v in mine.items() if theirs.get(k) != v]
+        if other == [f"arithmetic {theirs.get('arithmetic')} for {mine['arithmetic']}"]:
+            raise OptionError(
+                f"the node {address} has another kind of processor, which gives other bits.",
+                where="--workers",
+                hint="Take nodes of one kind, and begin the command on one of them.",
+            )
+        if other:
+            raise OptionError(
+                f"the node {address} has {', '.join(other)}.", where="--workers", hint=_SAME
+            )
+
+
+@contextmanager
+def _cores_shared(parties: int) -> Iterator[None]:
+    """Let this process and those that it starts take their share of the cores."""
+    before = os.environ.get("SPRAT_THREADS")
+    os.environ["SPRAT_THREADS"] = str(max(1, cores() // parties))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SPRAT_THREADS"]
+        else:
+            os.environ["SPRAT_THREADS"] = before
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask's log to itself: a node that dies is no news, the search goes on."""
+    import distributed  # noqa: F401 - it gives its loggers levels of their own
+
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    before = {log: log.level for log in map(logging.getLogger, names) if log.level}
+    for log in before:
+        log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for log, level in before.items():
+            log.setLevel(level)
