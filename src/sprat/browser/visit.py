@@ -37,7 +37,7 @@ _REPEATS = 3
 _FRAME_TIMES = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 45.0)
 _VIEW = {"width": 320, "height": 400}
 _MOST_GAIN = 1.5
-_TRIES = 4
+_TRIES = 5
 _TIMES = 3
 _IN_WORKER = """() => new Promise((done) => {
   const worker = new Worker("/known.js");
@@ -176,17 +176,14 @@ async def calibrated(browser: Browser, host: Host, network: Line) -> Line:
     host.add("/known", bytes(size))
     script = f"onmessage = async () => postMessage(await ({_TRANSFER})('/known'));"
     host.add("/known.js", script.encode())
-    wanted = network.seconds(size)
-    found: tuple[float, float] = (0.0, 0.0)
+    wanted, bits, tuned = network.seconds(size), size * 8 / (network.mbps * 1e6), network
     for attempt in range(_TRIES):
         # Once where that is enough; else the median of several, which one hiccup does not move.
-        times = 1 if attempt == 0 else _TIMES
-        async with browser.page() as page:
-            await within(page.goto(f"{host.address}/visit.html"))
-            tuned = await _tuned(page, network, size, times)
-            found = (await _usual(page, _TRANSFER, times), await _usual(page, _IN_WORKER, times))
-        if max(abs(seconds - wanted) for seconds in found) <= TRUST * wanted:
+        found = await _known(browser, host, tuned, 1 if attempt < 2 else _TIMES)
+        if attempt and max(abs(seconds - wanted) for seconds in found) <= TRUST * wanted:
             return tuned
+        took = (sum(found) / 2 - network.latency / 1000) / bits
+        tuned = replace(tuned, gain=min(_MOST_GAIN, max(1.0, tuned.gain * took)))
     raise ThrottleError(
         f"a transfer of {wanted:.2f} s at {network.mbps:g} Mbps took {found[0]:.2f} s in the page "
         f"and {found[1]:.2f} s in a worker.",
@@ -194,18 +191,12 @@ async def calibrated(browser: Browser, host: Host, network: Line) -> Line:
     )
 
 
-async def _tuned(page: Page, network: Line, size: int, times: int) -> Line:
-    """Raise the throttle's throughput until a transfer takes its time.
-
-    Twice: a part of what a transfer takes beyond its time does not shrink as the throughput grows.
-    """
-    tuned, bits = network, size * 8 / (network.mbps * 1e6)
-    for _ in range(2):
-        await throttle(page, tuned)
-        found = (await _usual(page, _TRANSFER, times) - network.latency / 1000) / bits
-        tuned = replace(tuned, gain=min(_MOST_GAIN, max(1.0, tuned.gain * found)))
-    await throttle(page, tuned)
-    return tuned
+async def _known(browser: Browser, host: Host, network: Line, times: int) -> tuple[float, float]:
+    """Return the seconds that the known transfer takes in a page and in its worker."""
+    async with browser.page() as page:  # a page keeps the first throttle that it is given
+        await within(page.goto(f"{host.address}/visit.html"))
+        await throttle(page, network)
+        return await _usual(page, _TRANSFER, times), await _usual(page, _IN_WORKER, times)
 
 
 async def _usual(page: Page, script: str, times: int) -> float:
