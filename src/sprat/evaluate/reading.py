@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -266,6 +266,19 @@ def divergence(reference: Array, model: Array, reading: Reading) -> NDArray[np.f
     terms = p * (np.log(np.maximum(p, _TINY)) - np.log(np.maximum(q, _TINY)))
     total = terms.sum(axis=-1)
     return np.asarray(total.reshape(len(total), -1).mean(axis=1))
+
+
+def divergence_by(reading: Reading) -> Callable[[Sequence[Outputs], Sequence[Outputs]], float]:
+    """Return the mean divergence of the primary output over batches."""
+
+    def mean(reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
+        name = reading.output
+        parts = [
+            divergence(a[name], b[name], reading) for a, b in zip(reference, model, strict=True)
+        ]
+        return float(np.concatenate(parts).mean())
+
+    return mean
 
 
 def best_order(answered: Array, labels: Array, classes: int) -> tuple[tuple[int, ...], float]:

@@ -11,9 +11,9 @@ import onnx
 
 from sprat.data.dataset import Batches, Dataset
 from sprat.errors import NoGainError, OptionError
-from sprat.evaluate.reading import Reading, divergence
+from sprat.evaluate.reading import divergence_by
 from sprat.evaluate.types import Evaluation
-from sprat.model.session import Feeds, Outputs
+from sprat.model.session import Feeds
 from sprat.model.wire import brotli_bytes
 from sprat.parallel import ordered_map
 from sprat.quantization.configs import Static, describe
@@ -134,19 +134,6 @@ class Curve:
             )
             self.form = "int4" if kept == b"int4" else "int8"
         return self.form
-
-
-def divergence_by(reading: Reading) -> Callable[[Sequence[Outputs], Sequence[Outputs]], float]:
-    """Return the mean divergence of the primary output over batches."""
-
-    def mean(reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
-        name = reading.output
-        parts = [
-            divergence(a[name], b[name], reading) for a, b in zip(reference, model, strict=True)
-        ]
-        return float(np.concatenate(parts).mean())
-
-    return mean
 
 
 def smallest_form(model: onnx.ModelProto, point: Point) -> Form:
