@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ import onnx
 
 from sprat.data.noise import Noise
 from sprat.data.options import DataOptions
+from sprat.distillation.extra import require
 from sprat.errors import NoGainError, OptionError
 from sprat.evaluate.evaluate import batch_size, predict_all, reference_on
 from sprat.evaluate.reading import guess_reading
@@ -25,16 +26,21 @@ from sprat.model.wire import wire_bytes
 from sprat.progress import Progress, Watch, silent
 from sprat.quantization.configs import METHODS, Calibration, Config, Float16, RateDistortion, Static
 from sprat.quantization.quantize import quantize
-from sprat.quantization.rate_distortion import at_bits, pack
+from sprat.quantization.rate_distortion import Form, Point, at_bits, pack
 from sprat.record.history import append
 from sprat.record.schema import LogEntry
-from sprat.search.candidates import Bench
-from sprat.search.rate import Curve, calibration_batches, smallest_under, walk
+from sprat.refinement.config import MOST_SAMPLES, Refine
+from sprat.search.candidates import Bench, Trial
+from sprat.search.rate import SAMPLES, Curve, calibration_batches, smallest_under, walk
 from sprat.search.store import Store
 from sprat.workflow.compare import Comparison, compare_in
 from sprat.workflow.setting import Setting, is_fixed, open_setting
 
 _NOISE = 16
+
+
+def _never() -> bool:
+    return False
 
 
 def simplify_file(
@@ -100,10 +106,12 @@ def quantize_file(
     calibration: Calibration = "minmax",
     exclude: tuple[str, ...] = (),
     target: Target | None = None,
+    refine: Refine | None = None,
     options: DataOptions | None = None,
     seed: int = 0,
     limit: int | None = None,
     progress: Progress = silent,
+    stop: Callable[[], bool] = _never,
 ) -> Comparison:
     """Quantize a model by one method, write it, and compare it with the original.
 
@@ -116,21 +124,25 @@ def quantize_file(
         calibration: How ``static`` finds activation ranges.
         exclude: Nodes (for ``weights``: initializers) that stay float.
         target: What ``rate-distortion`` aims at.
+        refine: How its point is refined by gradients, which needs torch; None does not.
         options: Preprocessing and output options.
         seed: Seed of every choice that needs one.
         limit: At most so many samples of each split.
         progress: Told how far the work is.
+        stop: Asked at each step of the refinement; True ends it with the best so far.
 
     Returns:
         The comparison of the written model with the original.
 
     Raises:
         NoGainError: The method changed nothing or made the file larger; nothing is written.
-        InputError: The model, the data or an option is wrong.
+        InputError: The model, the data or an option is wrong, or torch is missing.
         OutputError: The result cannot be written.
     """
     config = _config(method, calibration, exclude)
     aim = target or Target()
+    if refine is not None:
+        _check_refine(config, refine)
     if isinstance(config, RateDistortion):
         aim.check()
     if isinstance(config, Static | RateDistortion) and data is None:
@@ -138,6 +150,7 @@ def quantize_file(
             f"{method} quantization needs real samples; noise destroys the model.",
             where="--data",
         )
+    notes: tuple[str, ...] = ()
     if data is None:
         source = load(model)
         save(quantize(_ready(source, config, None), config), out)
@@ -146,13 +159,16 @@ def quantize_file(
         setting = open_setting(model, data, options, limit=limit, progress=progress)
         samples = setting.calibration()
         if isinstance(config, RateDistortion):
-            found_model = _on_curve(setting, samples, aim, progress)
+            on_curve = _on_curve(setting, samples, aim, progress)
+            found_model, notes = _refined(setting, on_curve, refine, progress, stop)
         else:
             ready = _ready(setting.model, config, samples[:2])
             found_model = quantize(ready, config, samples, progress=progress)
         save(found_model, out)
         found = compare_in(setting, out, progress=progress)
-    _log(out, f"quantize {model.name} --method {method}", _sizes(model, out), _outputs(found))
+        found = replace(found, notes=(*found.notes, *notes))
+    said = "; ".join([_outputs(found), *notes])
+    _log(out, f"quantize {model.name} --method {method}", _sizes(model, out), said)
     return found
 
 
@@ -181,7 +197,8 @@ def smallest_preview(
         InputError: The model, the data or an option is wrong, or no point fits.
     """
     setting = open_setting(model, data, options, progress=progress)
-    return _on_curve(setting, setting.calibration(), Target(max_bytes=max_bytes), progress)
+    on_curve = _on_curve(setting, setting.calibration(), Target(max_bytes=max_bytes), progress)
+    return on_curve.packed()
 
 
 def _config(method: str, calibration: Calibration, exclude: tuple[str, ...]) -> Config:
@@ -202,13 +219,22 @@ def _ready(
     return simplify(model, samples, only=["raise_opset"]).model
 
 
+@dataclass(frozen=True)
+class _OnCurve:
+    """A point with the float model that it was made from."""
+
+    clean: onnx.ModelProto
+    point: Point
+    form: Form
+
+    def packed(self) -> onnx.ModelProto:
+        return pack(self.clean, self.point, self.form)
+
+
 def _on_curve(
     setting: Setting, samples: Sequence[Feeds], aim: Target, progress: Progress
-) -> onnx.ModelProto:
+) -> _OnCurve:
     cleaned = simplify(setting.model, samples[:2], progress=progress)
-    batches = calibration_batches(
-        setting.data.calibration, setting.reference.size, fixed=is_fixed(setting.model)
-    )
     with tempfile.TemporaryDirectory(prefix="sprat-") as folder:
         bench = Bench(
             original=setting.model,
@@ -219,19 +245,67 @@ def _on_curve(
             max_drop=100.0 if aim.max_drop is None else aim.max_drop,
             progress=Watch(progress),
         )
-        curve = Curve(bench, batches)
+        curve = Curve(bench, _batches(setting))
         if aim.bits_per_weight is not None:
-            return pack(bench.clean, at_bits(curve.prepared, aim.bits_per_weight, progress), "int8")
+            point = at_bits(curve.prepared, aim.bits_per_weight, progress)
+            return _OnCurve(bench.clean, point, "int8")
         if aim.max_bytes is not None:
-            found = smallest_under(curve, aim.max_bytes, lambda: False)
+            found = smallest_under(curve, aim.max_bytes, _never)
         else:
-            trials = walk(curve, bench.max_drop, lambda: False)
-            fit = [t for t in trials if t.record.outcome == "within budget"]
-            if not fit:
-                raise NoGainError(f"no point holds {bench.max_drop:g} points on val.")
-            found = min(fit, key=lambda t: t.record.wire.brotli if t.record.wire else 1 << 62)
-    assert found.model is not None
-    return found.model
+            found = _cheapest(walk(curve, bench.max_drop, _never), bench.max_drop)
+        name = found.record.name
+        rate = next(rate for rate, trial in curve.trials.items() if trial.record.name == name)
+        return _OnCurve(bench.clean, curve.point(rate), curve.form or "int8")
+
+
+def _cheapest(trials: Sequence[Trial], max_drop: float) -> Trial:
+    fit = [t for t in trials if t.record.outcome == "within budget"]
+    if not fit:
+        raise NoGainError(f"no point holds {max_drop:g} points on val.")
+    return min(fit, key=lambda t: t.record.wire.brotli if t.record.wire else 1 << 62)
+
+
+def _batches(setting: Setting, count: int = SAMPLES) -> Sequence[Feeds]:
+    size, fixed = setting.reference.size, is_fixed(setting.model)
+    return calibration_batches(setting.data.calibration, size, fixed=fixed, count=count)
+
+
+def _check_refine(config: Config, refine: Refine) -> None:
+    """Refuse before the hours of work what cannot be done."""
+    if not isinstance(config, RateDistortion):
+        raise OptionError("goes with --method rate-distortion alone.", where="--refine")
+    refine.check()
+    require("--refine", ("torch",))
+
+
+def _refined(
+    setting: Setting,
+    found: _OnCurve,
+    config: Refine | None,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """Refine a point, if asked for, and say what that brought."""
+    if config is None:
+        return found.packed(), ()
+    from sprat.refinement.refine import refine
+
+    better = refine(
+        found.clean,
+        found.point,
+        _batches(setting, MOST_SAMPLES),
+        setting.reference.reading,
+        config,
+        form=found.form,
+        progress=progress,
+        stop=stop,
+    )
+    held = f"divergence on held-out calibration samples {better.before:.3g}"
+    took = f"{better.steps} steps in {better.minutes:.1f} minutes"
+    if not better.best:
+        return found.packed(), (f"refinement found nothing better: {held}, {took}",)
+    note = f"refined: {held} to {better.after:.3g}, best after {better.best} of {took}"
+    return replace(found, point=better.point).packed(), (note,)
 
 
 def _compare_on_noise(
