@@ -73,6 +73,8 @@ def test_a_coarse_point_gets_better_at_the_same_bytes(
     before, after = (brotli_bytes(content(clean, p)) for p in (coarse, found.point))
     assert (before, after) == (found.bytes_before, found.bytes_after)
     assert after <= 1.02 * before
+    exact = refine(clean, coarse, samples, READING, Refine(steps=10), limit=before)
+    assert exact.bytes_after <= before
     others = batches(clean, 40)[24:]
     assert spread(clean, found.point, others) < spread(clean, coarse, others)
 

@@ -92,6 +92,7 @@ def refine(
     config: Refine,
     *,
     form: Form = "int8",
+    limit: int | None = None,
     progress: Progress = silent,
     stop: Callable[[], bool] = _never,
 ) -> Refined:
@@ -106,7 +107,8 @@ def refine(
         samples: Calibration batches.
         reading: How the primary output is read.
         config: How long, and how boldly.
-        form: How the point will be stored; its br-11 bytes in it are kept.
+        form: How the point will be stored.
+        limit: The most br-11 bytes in that form; 1 % more than the given point's by default.
         progress: Told how many steps are done.
         stop: Asked at each step; True ends with the best so far.
 
@@ -125,7 +127,7 @@ def refine(
             where="--refine",
         )
     with _threads():
-        return _Refinement(model, point, samples, reading, config, form).run(progress, stop)
+        return _Refinement(model, point, samples, reading, config, form).run(limit, progress, stop)
 
 
 @contextmanager
@@ -160,10 +162,11 @@ class _Refinement:
         self._look = Look(model, held, wanted, divergence_by(reading))
         self._weights = Weights(point)
 
-    def run(self, progress: Progress, stop: Callable[[], bool]) -> Refined:
+    def run(self, limit: int | None, progress: Progress, stop: Callable[[], bool]) -> Refined:
         self._check()
         before = self._look.at(expanded(self._point))
         size = self._size(self._point)
+        most = _MOST_BYTES * size if limit is None else limit
         best, taken = (before, size, self._point, 0), 0
         planned = self._config.steps or self._plan(progress)
         for taken in self._learn(planned):
@@ -173,7 +176,7 @@ class _Refinement:
             if is_over or taken * _LOOKS // planned > (taken - 1) * _LOOKS // planned:
                 point = self._weights.point()
                 found = self._look.at(expanded(point))
-                if found < best[0] and (weight := self._size(point)) <= _MOST_BYTES * size:
+                if found < best[0] and (weight := self._size(point)) <= most:
                     best = (found, weight, point, taken)
             if is_over:
                 progress("refining", planned, planned)

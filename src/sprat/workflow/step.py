@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,34 +12,26 @@ import onnx
 from sprat.data.noise import Noise
 from sprat.data.options import DataOptions
 from sprat.distillation.extra import require
-from sprat.errors import NoGainError, OptionError
+from sprat.errors import OptionError
 from sprat.evaluate.evaluate import batch_size, predict_all, reference_on
 from sprat.evaluate.reading import guess_reading
 from sprat.evaluate.speed import measure_speed
 from sprat.graph.simplify import Simplified, simplify
 from sprat.model.inspect import tensor_infos
 from sprat.model.load import load, save, total_bytes
-from sprat.model.nodes import name_nodes
 from sprat.model.session import Feeds
 from sprat.model.wire import wire_bytes
-from sprat.progress import Progress, Watch, silent
+from sprat.progress import Progress, silent
 from sprat.quantization.configs import METHODS, Calibration, Config, Float16, RateDistortion, Static
 from sprat.quantization.quantize import quantize
-from sprat.quantization.rate_distortion import Form, Point, at_bits, pack
 from sprat.record.history import append
 from sprat.record.schema import LogEntry
-from sprat.refinement.config import MOST_SAMPLES, Refine
-from sprat.search.candidates import Bench, Trial
-from sprat.search.rate import SAMPLES, Curve, calibration_batches, smallest_under, walk
-from sprat.search.store import Store
+from sprat.refinement.config import Refine
+from sprat.workflow.aim import Target, aimed, never, refined
 from sprat.workflow.compare import Comparison, compare_in
-from sprat.workflow.setting import Setting, is_fixed, open_setting
+from sprat.workflow.setting import open_setting
 
 _NOISE = 16
-
-
-def _never() -> bool:
-    return False
 
 
 def simplify_file(
@@ -68,35 +59,6 @@ def simplify_file(
     return found
 
 
-@dataclass(frozen=True)
-class Target:
-    """What ``rate-distortion`` aims at: exactly one of the three.
-
-    Attributes:
-        bits_per_weight: Order-0 entropy of a weight.
-        max_drop: The fewest bytes within so many points on ``val``.
-        max_bytes: The least divergence under so many br-11 bytes.
-    """
-
-    bits_per_weight: float | None = None
-    max_drop: float | None = None
-    max_bytes: int | None = None
-
-    def check(self) -> None:
-        """Refuse none or several.
-
-        Raises:
-            OptionError: Not exactly one is given.
-        """
-        given = [v for v in (self.bits_per_weight, self.max_drop, self.max_bytes) if v is not None]
-        if len(given) != 1:
-            raise OptionError(
-                "rate-distortion needs exactly one of --bits-per-weight, --max-drop and "
-                f"--max-bytes, got {len(given)}.",
-                where="--method rate-distortion",
-            )
-
-
 def quantize_file(
     model: Path,
     out: Path,
@@ -111,7 +73,7 @@ def quantize_file(
     seed: int = 0,
     limit: int | None = None,
     progress: Progress = silent,
-    stop: Callable[[], bool] = _never,
+    stop: Callable[[], bool] = never,
 ) -> Comparison:
     """Quantize a model by one method, write it, and compare it with the original.
 
@@ -159,8 +121,8 @@ def quantize_file(
         setting = open_setting(model, data, options, limit=limit, progress=progress)
         samples = setting.calibration()
         if isinstance(config, RateDistortion):
-            on_curve = _on_curve(setting, samples, aim, progress)
-            found_model, notes = _refined(setting, on_curve, refine, progress, stop)
+            point = aimed(setting, samples, aim, progress)
+            found_model, notes = refined(setting, point, refine, progress, stop)
         else:
             ready = _ready(setting.model, config, samples[:2])
             found_model = quantize(ready, config, samples, progress=progress)
@@ -197,8 +159,8 @@ def smallest_preview(
         InputError: The model, the data or an option is wrong, or no point fits.
     """
     setting = open_setting(model, data, options, progress=progress)
-    on_curve = _on_curve(setting, setting.calibration(), Target(max_bytes=max_bytes), progress)
-    return on_curve.packed()
+    aim = Target(max_bytes=max_bytes)
+    return aimed(setting, setting.calibration(), aim, progress).packed()
 
 
 def _config(method: str, calibration: Calibration, exclude: tuple[str, ...]) -> Config:
@@ -210,66 +172,6 @@ def _config(method: str, calibration: Calibration, exclude: tuple[str, ...]) -> 
     return replace(config, calibration=calibration) if isinstance(config, Static) else config
 
 
-def _ready(
-    model: onnx.ModelProto, config: Config, samples: Sequence[Feeds] | None
-) -> onnx.ModelProto:
-    """Raise the opset where the method needs it: per-channel scales came with opset 13."""
-    if isinstance(config, Float16):
-        return model
-    return simplify(model, samples, only=["raise_opset"]).model
-
-
-@dataclass(frozen=True)
-class _OnCurve:
-    """A point with the float model that it was made from."""
-
-    clean: onnx.ModelProto
-    point: Point
-    form: Form
-
-    def packed(self) -> onnx.ModelProto:
-        return pack(self.clean, self.point, self.form)
-
-
-def _on_curve(
-    setting: Setting, samples: Sequence[Feeds], aim: Target, progress: Progress
-) -> _OnCurve:
-    cleaned = simplify(setting.model, samples[:2], progress=progress)
-    with tempfile.TemporaryDirectory(prefix="sprat-") as folder:
-        bench = Bench(
-            original=setting.model,
-            clean=name_nodes(cleaned.model),
-            samples=samples,
-            reference=setting.reference,
-            store=Store(Path(folder), {}),
-            max_drop=100.0 if aim.max_drop is None else aim.max_drop,
-            progress=Watch(progress),
-        )
-        curve = Curve(bench, _batches(setting))
-        if aim.bits_per_weight is not None:
-            point = at_bits(curve.prepared, aim.bits_per_weight, progress)
-            return _OnCurve(bench.clean, point, "int8")
-        if aim.max_bytes is not None:
-            found = smallest_under(curve, aim.max_bytes, _never)
-        else:
-            found = _cheapest(walk(curve, bench.max_drop, _never), bench.max_drop)
-        name = found.record.name
-        rate = next(rate for rate, trial in curve.trials.items() if trial.record.name == name)
-        return _OnCurve(bench.clean, curve.point(rate), curve.form or "int8")
-
-
-def _cheapest(trials: Sequence[Trial], max_drop: float) -> Trial:
-    fit = [t for t in trials if t.record.outcome == "within budget"]
-    if not fit:
-        raise NoGainError(f"no point holds {max_drop:g} points on val.")
-    return min(fit, key=lambda t: t.record.wire.brotli if t.record.wire else 1 << 62)
-
-
-def _batches(setting: Setting, count: int = SAMPLES) -> Sequence[Feeds]:
-    size, fixed = setting.reference.size, is_fixed(setting.model)
-    return calibration_batches(setting.data.calibration, size, fixed=fixed, count=count)
-
-
 def _check_refine(config: Config, refine: Refine) -> None:
     """Refuse before the hours of work what cannot be done."""
     if not isinstance(config, RateDistortion):
@@ -278,34 +180,13 @@ def _check_refine(config: Config, refine: Refine) -> None:
     require("--refine", ("torch",))
 
 
-def _refined(
-    setting: Setting,
-    found: _OnCurve,
-    config: Refine | None,
-    progress: Progress,
-    stop: Callable[[], bool],
-) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    """Refine a point, if asked for, and say what that brought."""
-    if config is None:
-        return found.packed(), ()
-    from sprat.refinement.refine import refine
-
-    better = refine(
-        found.clean,
-        found.point,
-        _batches(setting, MOST_SAMPLES),
-        setting.reference.reading,
-        config,
-        form=found.form,
-        progress=progress,
-        stop=stop,
-    )
-    held = f"divergence on held-out calibration samples {better.before:.3g}"
-    took = f"{better.steps} steps in {better.minutes:.1f} minutes"
-    if not better.best:
-        return found.packed(), (f"refinement found nothing better: {held}, {took}",)
-    note = f"refined: {held} to {better.after:.3g}, best after {better.best} of {took}"
-    return replace(found, point=better.point).packed(), (note,)
+def _ready(
+    model: onnx.ModelProto, config: Config, samples: Sequence[Feeds] | None
+) -> onnx.ModelProto:
+    """Raise the opset where the method needs it: per-channel scales came with opset 13."""
+    if isinstance(config, Float16):
+        return model
+    return simplify(model, samples, only=["raise_opset"]).model
 
 
 def _compare_on_noise(

@@ -93,7 +93,8 @@ def command(
       sprat quantize model.onnx --method rate-distortion --data photos --max-bytes 500000 -o s.onnx
     """
     from sprat.refinement.config import Refine
-    from sprat.workflow.step import Target, quantize_file
+    from sprat.workflow.aim import Target
+    from sprat.workflow.step import quantize_file
 
     config = None
     if refine is not None or refine_steps is not None:
