@@ -216,7 +216,7 @@ class _Refinement:
         return max(_LOOKS, int(_FILLED * left / step))
 
     def _learn(self, steps: int) -> Iterator[int]:
-        """Take steps; yield how many were taken after each."""
+        """Take steps while they lead somewhere; yield how many were taken after each."""
         optimizers = self._weights.optimizers(self._config, steps)
         schedules = [_one_cycle(optimizer, steps) for optimizer in optimizers]
         price, batches = self._point.rate, self._batches()
@@ -224,6 +224,8 @@ class _Refinement:
             for optimizer in optimizers:
                 optimizer.zero_grad()
             self._backward(next(batches))
+            if not self._weights.is_led():
+                return
             if self._config.reach:
                 bits = self._weights.charge(price)
                 price *= math.exp(_CONTROL * (bits / max(self._point.bits, 1.0) - 1))

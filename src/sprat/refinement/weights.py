@@ -73,6 +73,11 @@ class Weights:
             found[name] = whole * self._step(name, latent.ndim)
         return found
 
+    def is_led(self) -> bool:
+        """Say whether all gradients are finite: a model that was driven too far gives none."""
+        learned = (*self.latents.values(), *self.scales.values(), *self.biases.values())
+        return all(bool(p.grad.isfinite().all()) for p in learned if p.grad is not None)
+
     def charge(self, price: float) -> float:
         """Add what the integers' bits cost to the gradients of the latents.
 
