@@ -12,7 +12,8 @@ Those of ``zoo``, named by ``python -m benchmarks.zoo --packages``, go into MODE
 Each runs as by hand; one that fails is named at the end and keeps none of the others from running.
 What prints a table instead of writing one writes it into ``WORK``. The rows of PP-OCR in
 ``docs/lean.md`` need its networks beside the others in ``WORK/networks``. ``distill`` and
-``second_teacher`` need torch, ``fish_page`` and ``lean`` need nginx, all three a Chromium.
+``second_teacher`` and ``refinement`` need torch; ``fish_page`` and ``lean`` need nginx; these two
+and ``distill`` need a Chromium.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ INDEX = (
     Figures("rate_distortion", "--model fish {model} {data}", "docs/rate-distortion.md"),
     Figures("rd_ablation", "{model} --data {data}", "docs/rate-distortion.md"),
     Figures("compact", "--site {site}", "docs/rate-distortion.md"),
+    Figures("refinement", "--site {site} --fish {model} {data}", "docs/rate-distortion.md", 200),
     Figures("layouts", "{work}/small/model.onnx", "docs/rate-distortion.md"),
     Figures("preview_forms", "{model} --data {data}", "docs/rate-distortion.md"),
     Figures("passes", "", "benchmarks/results/passes.md"),

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.measure import machine
 from sprat.evaluate.evaluate import Reference, predict_all, score
 from sprat.evaluate.interval import paired_interval
-from sprat.evaluate.reading import answers
+from sprat.evaluate.reading import MeanDivergence, answers
 from sprat.files import write_atomic
 from sprat.graph.simplify import simplify
 from sprat.model.load import load
@@ -34,7 +34,7 @@ from sprat.model.wire import brotli_bytes
 from sprat.quantization.rate_distortion import pack, prepare
 from sprat.record.run import load_run
 from sprat.search.budget import CAUTION
-from sprat.search.rate import MeanDivergence, calibration_batches
+from sprat.search.rate import calibration_batches
 from sprat.workflow.setting import Setting, is_fixed, open_setting
 
 RESULTS = Path(__file__).parent / "results"

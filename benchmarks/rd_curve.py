@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from sprat.evaluate.evaluate import Reference
+from sprat.evaluate.reading import MeanDivergence
 from sprat.graph.simplify import simplify
 from sprat.model.nodes import name_nodes
 from sprat.model.session import Feeds
@@ -18,7 +19,7 @@ from sprat.quantization.rate_distortion import TYPICAL, Point, Prepared, pack, p
 from sprat.quantization.rate_distortion.engine import expanded
 from sprat.quantization.rate_distortion.layers import find_layers
 from sprat.quantization.rate_distortion.look import replaced
-from sprat.search.rate import MeanDivergence, calibration_batches
+from sprat.search.rate import calibration_batches
 from sprat.workflow.setting import open_setting
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 from sprat.errors import PackageMissingError
 
 
-def require() -> None:
-    """Check that torch and torchvision are there, without importing them.
+def require(
+    what: str = "teaching a student", names: Sequence[str] = ("torch", "torchvision")
+) -> None:
+    """Check that torch and what comes with it are there, without importing them.
+
+    Args:
+        what: What needs them, in the user's words.
+        names: The packages.
 
     Raises:
         PackageMissingError: One is missing; the message says how to get it.
     """
-    missing = [name for name in ("torch", "torchvision") if find_spec(name) is None]
+    missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise PackageMissingError(
-            f"teaching a student needs {' and '.join(missing)}, "
-            f"which {'are' if missing[1:] else 'is'} not installed.",
-            hint="Install with: pip install 'sprat[distill]'. All else works without.",
+            f"{what} needs {' and '.join(missing)}, which {'are' if missing[1:] else 'is'} not "
+            "installed.",
+            hint="Install with: pip install 'sprat[distill]'. Everything else works without.",
         )

@@ -268,6 +268,26 @@ def divergence(reference: Array, model: Array, reading: Reading) -> NDArray[np.f
     return np.asarray(total.reshape(len(total), -1).mean(axis=1))
 
 
+@dataclass(frozen=True)
+class MeanDivergence:
+    """The mean divergence of the primary output over batches.
+
+    Attributes:
+        reading: Says which output is the primary one, and what it is.
+    """
+
+    reading: Reading
+
+    def __call__(self, reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
+        """Return the mean over all samples of all batches."""
+        name = self.reading.output
+        parts = [
+            divergence(a[name], b[name], self.reading)
+            for a, b in zip(reference, model, strict=True)
+        ]
+        return float(np.concatenate(parts).mean())
+
+
 def best_order(answered: Array, labels: Array, classes: int) -> tuple[tuple[int, ...], float]:
     """Find the class order that fits the labels best.
 

@@ -11,9 +11,9 @@ import onnx
 
 from sprat.data.dataset import Batches, Dataset
 from sprat.errors import NoGainError, OptionError
-from sprat.evaluate.reading import Reading, divergence
+from sprat.evaluate.reading import MeanDivergence
 from sprat.evaluate.types import Evaluation
-from sprat.model.session import Feeds, Outputs
+from sprat.model.session import Feeds
 from sprat.model.wire import brotli_bytes
 from sprat.parallel import ordered_map
 from sprat.quantization.configs import Static, describe
@@ -146,26 +146,6 @@ class Curve:
             )
             self.form = "int4" if kept == b"int4" else "int8"
         return self.form
-
-
-@dataclass(frozen=True)
-class MeanDivergence:
-    """The mean divergence of the primary output over batches.
-
-    Attributes:
-        reading: Says which output is the primary one, and what it is.
-    """
-
-    reading: Reading
-
-    def __call__(self, reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
-        """Return the mean over all samples of all batches."""
-        name = self.reading.output
-        parts = [
-            divergence(a[name], b[name], self.reading)
-            for a, b in zip(reference, model, strict=True)
-        ]
-        return float(np.concatenate(parts).mean())
 
 
 @dataclass(frozen=True, eq=False)

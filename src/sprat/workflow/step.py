@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,27 +11,25 @@ import onnx
 
 from sprat.data.noise import Noise
 from sprat.data.options import DataOptions
-from sprat.errors import NoGainError, OptionError
+from sprat.distillation.extra import require
+from sprat.errors import OptionError
 from sprat.evaluate.evaluate import batch_size, predict_all, reference_on
 from sprat.evaluate.reading import guess_reading
 from sprat.evaluate.speed import measure_speed
 from sprat.graph.simplify import Simplified, simplify
 from sprat.model.inspect import tensor_infos
 from sprat.model.load import load, save, total_bytes
-from sprat.model.nodes import name_nodes
 from sprat.model.session import Feeds
 from sprat.model.wire import wire_bytes
-from sprat.progress import Progress, Watch, silent
+from sprat.progress import Progress, silent
 from sprat.quantization.configs import METHODS, Calibration, Config, Float16, RateDistortion, Static
 from sprat.quantization.quantize import quantize
-from sprat.quantization.rate_distortion import at_bits, pack
 from sprat.record.history import append
 from sprat.record.schema import LogEntry
-from sprat.search.candidates import Bench
-from sprat.search.rate import Curve, calibration_batches, smallest_under, walk
-from sprat.search.store import Store
+from sprat.refinement.config import Refine
+from sprat.workflow.aim import Target, aimed, never, refined
 from sprat.workflow.compare import Comparison, compare_in
-from sprat.workflow.setting import Setting, is_fixed, open_setting
+from sprat.workflow.setting import open_setting
 
 _NOISE = 16
 
@@ -62,35 +59,6 @@ def simplify_file(
     return found
 
 
-@dataclass(frozen=True)
-class Target:
-    """What ``rate-distortion`` aims at: exactly one of the three.
-
-    Attributes:
-        bits_per_weight: Order-0 entropy of a weight.
-        max_drop: The fewest bytes within so many points on ``val``.
-        max_bytes: The least divergence under so many br-11 bytes.
-    """
-
-    bits_per_weight: float | None = None
-    max_drop: float | None = None
-    max_bytes: int | None = None
-
-    def check(self) -> None:
-        """Refuse none or several.
-
-        Raises:
-            OptionError: Not exactly one is given.
-        """
-        given = [v for v in (self.bits_per_weight, self.max_drop, self.max_bytes) if v is not None]
-        if len(given) != 1:
-            raise OptionError(
-                "rate-distortion needs exactly one of --bits-per-weight, --max-drop and "
-                f"--max-bytes, got {len(given)}.",
-                where="--method rate-distortion",
-            )
-
-
 def quantize_file(
     model: Path,
     out: Path,
@@ -100,10 +68,12 @@ def quantize_file(
     calibration: Calibration = "minmax",
     exclude: tuple[str, ...] = (),
     target: Target | None = None,
+    refine: Refine | None = None,
     options: DataOptions | None = None,
     seed: int = 0,
     limit: int | None = None,
     progress: Progress = silent,
+    stop: Callable[[], bool] = never,
 ) -> Comparison:
     """Quantize a model by one method, write it, and compare it with the original.
 
@@ -116,21 +86,25 @@ def quantize_file(
         calibration: How ``static`` finds activation ranges.
         exclude: Nodes (for ``weights``: initializers) that stay float.
         target: What ``rate-distortion`` aims at.
+        refine: How its point is refined by gradients, which needs torch; None does not.
         options: Preprocessing and output options.
         seed: Seed of every choice that needs one.
         limit: At most so many samples of each split.
         progress: Told how far the work is.
+        stop: Asked at each step of the refinement; True ends it with the best so far.
 
     Returns:
         The comparison of the written model with the original.
 
     Raises:
         NoGainError: The method changed nothing or made the file larger; nothing is written.
-        InputError: The model, the data or an option is wrong.
+        InputError: The model, the data or an option is wrong, or torch is missing.
         OutputError: The result cannot be written.
     """
     config = _config(method, calibration, exclude)
     aim = target or Target()
+    if refine is not None:
+        _check_refine(config, refine)
     if isinstance(config, RateDistortion):
         aim.check()
     if isinstance(config, Static | RateDistortion) and data is None:
@@ -138,6 +112,7 @@ def quantize_file(
             f"{method} quantization needs real samples; noise destroys the model.",
             where="--data",
         )
+    notes: tuple[str, ...] = ()
     if data is None:
         source = load(model)
         save(quantize(_ready(source, config, None), config), out)
@@ -146,13 +121,16 @@ def quantize_file(
         setting = open_setting(model, data, options, limit=limit, progress=progress)
         samples = setting.calibration()
         if isinstance(config, RateDistortion):
-            found_model = _on_curve(setting, samples, aim, progress)
+            point = aimed(setting, samples, aim, progress)
+            found_model, notes = refined(setting, point, refine, progress, stop)
         else:
             ready = _ready(setting.model, config, samples[:2])
             found_model = quantize(ready, config, samples, progress=progress)
         save(found_model, out)
         found = compare_in(setting, out, progress=progress)
-    _log(out, f"quantize {model.name} --method {method}", _sizes(model, out), _outputs(found))
+        found = replace(found, notes=(*found.notes, *notes))
+    said = "; ".join([_outputs(found), *notes])
+    _log(out, f"quantize {model.name} --method {method}", _sizes(model, out), said)
     return found
 
 
@@ -181,7 +159,8 @@ def smallest_preview(
         InputError: The model, the data or an option is wrong, or no point fits.
     """
     setting = open_setting(model, data, options, progress=progress)
-    return _on_curve(setting, setting.calibration(), Target(max_bytes=max_bytes), progress)
+    aim = Target(max_bytes=max_bytes)
+    return aimed(setting, setting.calibration(), aim, progress).packed()
 
 
 def _config(method: str, calibration: Calibration, exclude: tuple[str, ...]) -> Config:
@@ -193,6 +172,14 @@ def _config(method: str, calibration: Calibration, exclude: tuple[str, ...]) -> 
     return replace(config, calibration=calibration) if isinstance(config, Static) else config
 
 
+def _check_refine(config: Config, refine: Refine) -> None:
+    """Refuse before the hours of work what cannot be done."""
+    if not isinstance(config, RateDistortion):
+        raise OptionError("goes with --method rate-distortion alone.", where="--refine")
+    refine.check()
+    require("--refine", ("torch",))
+
+
 def _ready(
     model: onnx.ModelProto, config: Config, samples: Sequence[Feeds] | None
 ) -> onnx.ModelProto:
@@ -200,39 +187,6 @@ def _ready(
     if isinstance(config, Float16):
         return model
     return simplify(model, samples, only=["raise_opset"]).model
-
-
-def _on_curve(
-    setting: Setting, samples: Sequence[Feeds], aim: Target, progress: Progress
-) -> onnx.ModelProto:
-    cleaned = simplify(setting.model, samples[:2], progress=progress)
-    batches = calibration_batches(
-        setting.data.calibration, setting.reference.size, fixed=is_fixed(setting.model)
-    )
-    with tempfile.TemporaryDirectory(prefix="sprat-") as folder:
-        bench = Bench(
-            original=setting.model,
-            start=setting.model,
-            clean=name_nodes(cleaned.model),
-            samples=samples,
-            reference=setting.reference,
-            store=Store(Path(folder), {}),
-            max_drop=100.0 if aim.max_drop is None else aim.max_drop,
-            progress=Watch(progress),
-        )
-        curve = Curve(bench, batches)
-        if aim.bits_per_weight is not None:
-            return pack(bench.clean, at_bits(curve.prepared, aim.bits_per_weight, progress), "int8")
-        if aim.max_bytes is not None:
-            found = smallest_under(curve, aim.max_bytes, lambda: False)
-        else:
-            trials = walk(curve, bench.max_drop, lambda: False)
-            fit = [t for t in trials if t.record.outcome == "within budget"]
-            if not fit:
-                raise NoGainError(f"no point holds {bench.max_drop:g} points on val.")
-            found = min(fit, key=lambda t: t.record.wire.brotli if t.record.wire else 1 << 62)
-    assert found.model is not None
-    return found.model
 
 
 def _compare_on_noise(

@@ -12,6 +12,7 @@ import onnx
 
 from sprat.data.options import DataOptions
 from sprat.distillation.configs import Augment, Recipe, Student
+from sprat.evaluate.reading import MeanDivergence
 from sprat.files import sha256, write_atomic
 from sprat.graph.simplify import simplify
 from sprat.model.nodes import name_nodes
@@ -19,7 +20,7 @@ from sprat.model.wire import wire_bytes
 from sprat.progress import Progress, Watch
 from sprat.quantization.rate_distortion import at_bits, pack, prepare
 from sprat.record.schema import CandidateRecord, EpochRecord
-from sprat.search.rate import MeanDivergence, calibration_batches, smallest_form
+from sprat.search.rate import calibration_batches, smallest_form
 from sprat.tuning.space import Draw
 from sprat.workflow.budget import Clock
 from sprat.workflow.setting import Setting, is_fixed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +17,7 @@ from sprat.cli.options import (
     SeedOption,
     with_data_options,
 )
-from sprat.cli.screen import as_json, bar
+from sprat.cli.screen import as_json, bar, interruptible
 
 
 @with_data_options
@@ -46,6 +48,22 @@ def command(
         int | None,
         typer.Option("--max-bytes", help="rate-distortion: the best under so many br-11 bytes."),
     ] = None,
+    refine: Annotated[
+        float | None,
+        typer.Option(
+            "--refine",
+            min=0.01,
+            help="rate-distortion: refine its point by gradients for so many minutes (torch).",
+        ),
+    ] = None,
+    refine_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--refine-steps",
+            min=1,
+            help="Exactly so many steps instead: the same bytes every time.",
+        ),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option("--exclude", help="Node (weights: initializer) that stays float. Repeatable."),
@@ -66,16 +84,22 @@ def command(
       weights   weights S8 per channel, expanded at each run; loads anywhere
       float16   half the bytes, no speed
       rate-distortion  few distinct integers, the fewest bytes on the wire; needs data, and one of
-                --bits-per-weight, --max-drop, --max-bytes
+                --bits-per-weight, --max-drop, --max-bytes; --refine MINUTES lets its point learn
+                on, label-free, at the same bytes (needs the extra 'distill')
     \b
     Examples:
       sprat quantize model.onnx --method weights -o small.onnx
       sprat quantize model.onnx --method static --data photos -o fast.onnx
       sprat quantize model.onnx --method rate-distortion --data photos --max-bytes 500000 -o s.onnx
     """
-    from sprat.workflow.step import Target, quantize_file
+    from sprat.refinement.config import Refine
+    from sprat.workflow.aim import Target
+    from sprat.workflow.step import quantize_file
 
-    with bar(quiet=json) as progress:
+    config = None
+    if refine is not None or refine_steps is not None:
+        config = Refine(minutes=refine or Refine.minutes, steps=refine_steps, seed=seed)
+    with bar(quiet=json) as progress, _early_end(config is not None) as stop:
         found = quantize_file(
             model,
             out,
@@ -84,12 +108,19 @@ def command(
             calibration=calibration,
             exclude=tuple(exclude or ()),
             target=Target(bits_per_weight, max_drop, max_bytes),
+            refine=config,
             options=options,
             seed=seed,
             limit=limit,
             progress=progress,
+            stop=stop,
         )
     if json:
         as_json(found)
     else:
         show(found)
+
+
+def _early_end(refines: bool) -> AbstractContextManager[Callable[[], bool]]:
+    """Let Ctrl-C end a refinement with the best so far; anything else it stops at once."""
+    return interruptible() if refines else nullcontext(lambda: False)

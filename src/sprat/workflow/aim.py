@@ -1,0 +1,172 @@
+"""A point on the rate-distortion curve by hand: aimed at, and refined if that is asked for."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+
+from sprat.errors import NoGainError, OptionError
+from sprat.graph.simplify import simplify
+from sprat.model.nodes import name_nodes
+from sprat.model.session import Feeds
+from sprat.progress import Progress, Watch
+from sprat.quantization.rate_distortion import Form, Point, at_bits, pack
+from sprat.refinement.config import MOST_SAMPLES, Refine
+from sprat.search.candidates import Bench, Trial
+from sprat.search.rate import SAMPLES, Curve, calibration_batches, smallest_under, walk
+from sprat.search.store import Store
+from sprat.workflow.setting import Setting, is_fixed
+
+
+def never() -> bool:
+    """Say that there is no hurry."""
+    return False
+
+
+@dataclass(frozen=True)
+class Target:
+    """What ``rate-distortion`` aims at: exactly one of the three.
+
+    Attributes:
+        bits_per_weight: Order-0 entropy of a weight.
+        max_drop: The fewest bytes within so many points on ``val``.
+        max_bytes: The least divergence under so many br-11 bytes.
+    """
+
+    bits_per_weight: float | None = None
+    max_drop: float | None = None
+    max_bytes: int | None = None
+
+    def check(self) -> None:
+        """Refuse none or several.
+
+        Raises:
+            OptionError: Not exactly one is given.
+        """
+        given = [v for v in (self.bits_per_weight, self.max_drop, self.max_bytes) if v is not None]
+        if len(given) != 1:
+            raise OptionError(
+                "rate-distortion needs exactly one of --bits-per-weight, --max-drop and "
+                f"--max-bytes, got {len(given)}.",
+                where="--method rate-distortion",
+            )
+
+
+@dataclass(frozen=True)
+class Aimed:
+    """A point with the float model that it was made from.
+
+    Attributes:
+        clean: The float model.
+        point: The point.
+        form: How it is stored.
+        limit: br-11 bytes that it must not exceed, where they were what was aimed at.
+    """
+
+    clean: onnx.ModelProto
+    point: Point
+    form: Form
+    limit: int | None = None
+
+    def packed(self) -> onnx.ModelProto:
+        """Return the model that stores the point."""
+        return pack(self.clean, self.point, self.form)
+
+
+def aimed(setting: Setting, samples: Sequence[Feeds], aim: Target, progress: Progress) -> Aimed:
+    """Find the point on a model's curve that was aimed at.
+
+    Args:
+        setting: The model and its data.
+        samples: A few calibration batches, on which cleaning is checked.
+        aim: What is aimed at.
+        progress: Told how far the work is.
+
+    Returns:
+        The point.
+
+    Raises:
+        NoGainError: The model has no weights that could be quantized so, or no point fits.
+        OptionError: No point fits the bytes.
+    """
+    cleaned = simplify(setting.model, samples[:2], progress=progress)
+    with tempfile.TemporaryDirectory(prefix="sprat-") as folder:
+        bench = Bench(
+            original=setting.model,
+            start=setting.model,
+            clean=name_nodes(cleaned.model),
+            samples=samples,
+            reference=setting.reference,
+            store=Store(Path(folder), {}),
+            max_drop=100.0 if aim.max_drop is None else aim.max_drop,
+            progress=Watch(progress),
+        )
+        curve = Curve(bench, _batches(setting))
+        if aim.bits_per_weight is not None:
+            point = at_bits(curve.prepared, aim.bits_per_weight, progress)
+            return Aimed(bench.clean, point, "int8")
+        if aim.max_bytes is not None:
+            found = smallest_under(curve, aim.max_bytes, never)
+        else:
+            found = _cheapest(walk(curve, bench.max_drop, never), bench.max_drop)
+        name = found.record.name
+        rate = next(rate for rate, trial in curve.trials.items() if trial.record.name == name)
+        return Aimed(bench.clean, curve.point(rate), curve.form or "int8", aim.max_bytes)
+
+
+def _cheapest(trials: Sequence[Trial], max_drop: float) -> Trial:
+    fit = [t for t in trials if t.record.outcome == "within budget"]
+    if not fit:
+        raise NoGainError(f"no point holds {max_drop:g} points on val.")
+    return min(fit, key=lambda t: t.record.wire.brotli if t.record.wire else 1 << 62)
+
+
+def _batches(setting: Setting, count: int = SAMPLES) -> Sequence[Feeds]:
+    size, fixed = setting.reference.size, is_fixed(setting.model)
+    return calibration_batches(setting.data.calibration, size, fixed=fixed, count=count)
+
+
+def refined(
+    setting: Setting,
+    found: Aimed,
+    config: Refine | None,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """Refine a point, if asked for, and say what that brought.
+
+    Args:
+        setting: The model and its data.
+        found: The point.
+        config: How; None does not.
+        progress: Told how many steps are done.
+        stop: Asked at each step; True ends with the best so far.
+
+    Returns:
+        The model that stores the better of the two, and notes in words.
+    """
+    if config is None:
+        return found.packed(), ()
+    from sprat.refinement.refine import refine
+
+    better = refine(
+        found.clean,
+        found.point,
+        _batches(setting, MOST_SAMPLES),
+        setting.reference.reading,
+        config,
+        form=found.form,
+        limit=found.limit,
+        progress=progress,
+        stop=stop,
+    )
+    held = f"divergence on held-out calibration samples {better.before:.3g}"
+    took = f"{better.steps} steps in {better.minutes:.1f} minutes"
+    if not better.best:
+        return found.packed(), (f"refinement found nothing better: {held}, {took}",)
+    note = f"refined: {held} to {better.after:.3g}, best after {better.best} of {took}"
+    return replace(found, point=better.point).packed(), (note,)
