@@ -48,7 +48,15 @@ def cluster(folder: Path, nodes: int, preload: str = "") -> Iterator[Cluster]:
                 folder=folder,
             )
         )
-        words = ("worker", "--scheduler-file", str(where), "--no-nanny", "--nthreads", "1", _QUIET)
+        words: tuple[str, ...] = (
+            "worker",
+            "--scheduler-file",
+            str(where),
+            "--no-nanny",
+            "--nthreads",
+            "1",
+            _QUIET,
+        )
         if preload:
             (folder / "first.py").write_text(preload)
             words += ("--preload", str(folder / "first.py"))

@@ -292,7 +292,7 @@ def test_behind_a_last_layer_no_other_lies() -> None:
     model = name_nodes(build(nodes, weights, {"x": [8, 64]}, {"y": [8, 64], "z": [8, 64]}))
     layers = find_layers(model)
     assert last_layers(model, layers) == {"b", "d"}
-    samples = [{"x": np.eye(8, 64, i, np.float32)} for i in range(8)]
+    samples: list[dict[str, Any]] = [{"x": np.eye(8, 64, i, np.float32)} for i in range(8)]
     found = measure(model, samples)
     assert refit(model, found.prepared[0].parts, samples) is None
 
