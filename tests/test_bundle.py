@@ -198,7 +198,7 @@ def test_a_preview_is_made_under_so_many_bytes(tmp_path: Path) -> None:
         ({"preview_bytes": 40_000}, "needs real samples"),
         ({"preview_bytes": 0, "data": DATA}, "above 0"),
         ({"preview_bytes": 9, "preview": small, "data": DATA}, "not both"),
-        ({"preview_bytes": 9, "data": DATA}, "fits 9 bytes"),
+        ({"preview_bytes": 9, "data": DATA}, "no point of 9 bytes or fewer"),
     ):
         with pytest.raises(OptionError, match=words):
             bundle(MODEL, tmp_path / "other", **arguments, runtime="ort")

@@ -15,12 +15,13 @@ from sprat.errors import DataNotFoundError, OptionError
 from sprat.files import sha256_file
 from sprat.model.load import load, save
 from sprat.model.session import open_session, run
-from sprat.progress import silent
+from sprat.progress import Watch, silent
 from sprat.record.history import read
 from sprat.record.run import load_run
 from sprat.record.schema import CandidateRecord, Run
 from sprat.search.budget import choose
 from sprat.search.rate import walk
+from sprat.spread import ALONE
 from sprat.workflow.budget import Budget
 from sprat.workflow.compare import compare
 from sprat.workflow.foresee import foresee
@@ -243,7 +244,7 @@ def within(found: Run) -> list[CandidateRecord]:
 def test_a_student_beyond_the_budget_is_not_walked_and_the_original_stays(here: Path) -> None:
     student, teacher = here / "whole/.work/student.onnx", here / "teacher.onnx"
     setting = open_setting(teacher, here / "data.npz")
-    how: dict[str, Any] = {"max_drop": 0.0, "seed": 0, "progress": silent}
+    how: dict[str, Any] = {"max_drop": 0.0, "seed": 0, "progress": Watch(silent), "spread": ALONE}
     line = open_line(student, load(student), setting, "student", here / "line", **how)
     (only,) = walk(line.curve, 0.0, lambda: False)
     assert only.record.outcome == "over budget"

@@ -78,7 +78,7 @@ def _client(workers: Workers, folder: Path) -> Iterator[Client]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # the usual port may be taken
             memory_limit=None,
             silence_logs=logging.CRITICAL,
             local_directory=str(folder),
