@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,8 +68,11 @@ def cluster(folder: Path, nodes: int, preload: str = "") -> Iterator[Cluster]:
 @contextmanager
 def _process(kind: str, *words: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     log = (folder / f"{kind}.log").open("ab")
+    # It works in another folder: what is importable here stays so.
+    paths = os.pathsep.join(str(Path(path).resolve()) for path in sys.path)
+    env = {**os.environ, "PYTHONPATH": paths}
     command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *words]
-    with log, subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as process:
+    with log, subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log) as process:
         try:
             yield process
         finally:

@@ -102,13 +102,12 @@ def work(agreed: dict[str, str], place: str, name: str, item: Any) -> Done | Lac
     node = get_worker()
     try:
         task = _crate(node.local_directory).task(name, Path(place))
+        with threadpool_limits(limits=1):
+            return Done(list(task(item)))
     except MissingError:
         return Lacking(node.address)
-    with threadpool_limits(limits=1):
-        try:
-            return Done(list(task(item)))
-        except Exception as error:  # whatever it is, the main process meets it, too, and says so
-            return Failed(f"{type(error).__name__}: {error}")
+    except Exception as error:  # whatever it is, the main process meets it, too, and says so
+        return Failed(f"{type(error).__name__}: {error}")
 
 
 def lacking(sources: dict[str, Path], dask_worker: Any = None) -> list[str]:
