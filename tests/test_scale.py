@@ -317,7 +317,10 @@ def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("preload", "said"),
     [
-        ("import sprat; sprat.__version__ = '9.9'", r"has sprat 9\.9 for "),
+        (
+            "from sprat.crew import node; node.version = lambda _: '9.9'",
+            r"has sprat 9\.9 for ",
+        ),
         (
             "from sprat.crew import node; node._arithmetic = lambda: 'other'",
             "another kind of processor",

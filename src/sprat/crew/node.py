@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from threadpoolctl import threadpool_limits
 
-from sprat import __version__
 from sprat.crew.parcels import Chunk, MissingError, Shelf
 from sprat.model.session import open_session, run
 from sprat.record.versions import versions
@@ -55,7 +55,7 @@ def about() -> dict[str, str]:
     The same versions give other bits on another kind of processor: the hash is of a convolution
     by ONNX Runtime and a factorization by LAPACK, both of which choose their code by it.
     """
-    return {"sprat": __version__, **versions(), "arithmetic": _arithmetic()}
+    return {"sprat": version("sprat"), **versions(), "arithmetic": _arithmetic()}
 
 
 @cache
