@@ -74,7 +74,7 @@ INDEX = (
     Figures("passes", "", "benchmarks/results/passes.md"),
     Figures("simplify", "{model}", "benchmarks/results/simplify.md"),
     Figures("rounding", "", "(prints)"),
-    Figures("scale", "{model} --data {data}", "docs/scale.md", 60),
+    Figures("scale", "{model} --data {data} --limit 256", "docs/scale.md", 12),
     Figures("where_time_goes", "{model} --data {data}", "(prints)"),
     Figures("distill", "--model {model} --data {data} --out {work}/distill", "docs/distill.md"),
     Figures("second_teacher", "--site {site} --out {work}/second_teacher", "docs/distill.md", 15),

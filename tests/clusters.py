@@ -49,18 +49,10 @@ def cluster(folder: Path, nodes: int, preload: str = "") -> Iterator[Cluster]:
                 folder=folder,
             )
         )
-        words: tuple[str, ...] = (
-            "worker",
-            "--scheduler-file",
-            str(where),
-            "--no-nanny",
-            "--nthreads",
-            "1",
-            _QUIET,
-        )
+        words = ["worker", "--scheduler-file", str(where), "--no-nanny", "--nthreads", "1", _QUIET]
         if preload:
             (folder / "first.py").write_text(preload)
-            words += ("--preload", str(folder / "first.py"))
+            words += ["--preload", str(folder / "first.py")]
         started = tuple(
             stack.enter_context(
                 _process(*words, "--local-directory", str(folder / f"node-{i}"), folder=folder)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
+from typing import Any
 
+import numpy as np
 import onnx
-import psutil
 import pytest
 
 from sprat.crew.gather import gathered
@@ -24,7 +24,7 @@ from sprat.data.options import read_options
 from sprat.data.sets import ImageSet
 from sprat.data.sources import Data, open_data
 from sprat.errors import OptionError
-from sprat.evaluate.evaluate import Answering
+from sprat.evaluate.evaluate import Answering, predict_all
 from sprat.files import sha256_file
 from sprat.model.inspect import tensor_infos
 from sprat.model.load import load
@@ -41,29 +41,50 @@ from tests.clusters import Cluster, cluster
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "doodles"
 MODEL = EXAMPLE / "doodles.onnx"
 DATA = EXAMPLE / "data"
+LIMIT = 24
 
 
 @dataclass(frozen=True, eq=False)
 class Square(Task[int, int]):
-    """Yields squares; a negative number ends the process that is not this one."""
+    """Yields squares and who made them; a negative number ends the process that is not this one.
+
+    This process waits until another has begun an item, so that both have done some.
+    """
 
     here: int
+    mark: Path
 
     def __call__(self, item: int) -> Iterator[int]:
         if item < 0 and os.getpid() != self.here:
             os.kill(os.getpid(), signal.SIGKILL)
+        meet(self.here, self.mark)
         if item == 13:
             raise ValueError("thirteen")
-        if os.getpid() == self.here:
-            time.sleep(0.02)  # or it is done before a node has begun
         yield item * item
         yield os.getpid() == self.here
 
 
-def left() -> list[psutil.Process]:
-    """Return this process's children, without the one that Python keeps for shared memory."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if not any("tracker" in w for w in child.cmdline())]
+@dataclass(frozen=True, eq=False)
+class Together(Task[range, Outputs]):
+    """Runs a model where this process waits until another has begun an item."""
+
+    answering: Answering
+    here: int
+    mark: Path
+
+    def __call__(self, item: range) -> Iterator[Outputs]:
+        meet(self.here, self.mark)
+        yield from self.answering(item)
+
+
+def meet(here: int, mark: Path) -> None:
+    if os.getpid() != here:
+        mark.touch()
+    for _ in range(6000):
+        if mark.exists():
+            return
+        Event().wait(0.01)
+    raise AssertionError("no other process begins")
 
 
 def search(
@@ -72,7 +93,9 @@ def search(
     progress: Progress = silent,
 ) -> Run:
     budget = Budget(max_drop=5.0, minutes=60.0)
-    return optimize(MODEL, DATA, out, budget=budget, limit=48, workers=workers, progress=progress)
+    return optimize(
+        MODEL, DATA, out, budget=budget, limit=LIMIT, workers=workers, progress=progress
+    )
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +128,28 @@ def check(alone: tuple[Path, Run], out: Path, run: Run, parties: int) -> None:
 
 
 def test_two_processes_give_the_bytes_of_one(alone: tuple[Path, Run], tmp_path: Path) -> None:
-    before = os.environ.get("SPRAT_THREADS")
-    run = search(tmp_path / "out", Workers.parse("local:2"))
-    check(alone, tmp_path / "out", run, 2)
-    assert os.environ.get("SPRAT_THREADS") == before
-    assert left() == []
+    words = ["optimize", MODEL, "--data", DATA, "--out", tmp_path / "out", "--limit", LIMIT]
+    more = ["--max-drop", 5, "--minutes", 60, "--workers", "local:2", "--json"]
+    mark = f"SPRAT_TEST={tmp_path}"
+    done = subprocess.run(
+        [sys.executable, "-m", "sprat", *map(str, (*words, *more))],
+        env={**os.environ, "SPRAT_TEST": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    check(alone, tmp_path / "out", Run.model_validate_json(done.stdout), 2)
+    while [p for p in Path("/proc").glob("[0-9]*/environ") if mark in _text(p)]:
+        Event().wait(0.01)  # who is left behind hangs the test
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:  # it has ended since
+        return ""
 
 
 def test_a_node_that_is_killed_loses_nothing(
@@ -130,27 +170,60 @@ def test_a_node_that_is_killed_loses_nothing(
 
 def test_items_come_in_order_whoever_did_them(two_nodes: Cluster, tmp_path: Path) -> None:
     with gathered(Workers(scheduler=two_nodes.address), tmp_path / "crew", silent) as spread:
+        task = Square(os.getpid(), tmp_path / "mark")
         items = list(range(14, 400))
-        found = list(spread.flat(Square(os.getpid()), items))
+        found = list(spread.flat(task, items))
         assert found[::2] == [i * i for i in items]
+        assert found[1] == 1  # the first was this process's own
         assert 0 < sum(found[1::2]) < len(items)
-        assert found[1] == 1
         # What fails on a node fails here, with its own words.
         with pytest.raises(ValueError, match="thirteen"):
-            list(spread.flat(Square(os.getpid()), [1, 13, 2]))
+            list(spread.flat(task, [1, 13, 2]))
         # What kills nodes is done here, when there is none left.
-        deadly = [-1, -2, -3, -4]
-        assert list(spread.flat(Square(os.getpid()), deadly))[::2] == [1, 4, 9, 16]
-        assert list(spread.flat(Square(os.getpid()), [5, 6]))[::2] == [25, 36]
+        assert list(spread.flat(task, [-1, -2, -3, -4]))[::2] == [1, 4, 9, 16]
+        assert list(spread.flat(task, [5, 6]))[::2] == [25, 36]
 
 
 def test_a_scheduler_that_vanishes_takes_nothing_along(two_nodes: Cluster, tmp_path: Path) -> None:
     with gathered(Workers(scheduler=two_nodes.address), tmp_path / "crew", silent) as spread:
-        found = spread.flat(Square(os.getpid()), list(range(14, 400)))
+        found = spread.flat(Square(os.getpid(), tmp_path / "mark"), list(range(14, 400)))
         begun = [next(found) for _ in range(20)]
         two_nodes.scheduler.kill()
         rest = list(found)
     assert (begun + rest)[::2] == [i * i for i in range(14, 400)]
+
+
+FAR_AWAY = """
+from sprat.crew.parcels import Shelf
+if not hasattr(Shelf, "near"):  # Dask runs this twice
+    Shelf.near = Shelf.find
+    Shelf.find = lambda self, name, path: self.near(name, None)
+"""
+
+
+def test_nodes_that_share_no_folder_are_sent_each_file_once(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = predict_all(load(MODEL), data.val, 2)
+    sent: list[str] = []
+
+    def counted(sources: dict[str, Path]) -> Iterator[Any]:
+        sent.extend(sources)
+        return chunks(sources)
+
+    monkeypatch.setattr("sprat.crew.crew.chunks", counted)
+    with (
+        cluster(tmp_path / "cluster", 1, FAR_AWAY) as found,
+        gathered(Workers(scheduler=found.address), tmp_path / "crew", silent) as spread,
+    ):
+        for turn in range(3):
+            task = Together(Answering(load(MODEL), data.val, 2), os.getpid(), tmp_path / f"{turn}")
+            parts = spread.flat(task, [range(i, i + 2) for i in range(0, 20, 2)])
+            outputs = np.concatenate([part["output"] for part in parts])
+            assert (outputs == wanted["output"]).all()
+        assert len(sent) == len(set(sent)) > len(data.val.samples)
+        assert {s.digest for s in data.val.samples} < set(sent)
+        assert len(list((tmp_path / "cluster").rglob(sent[0]))) == 1
 
 
 def test_images_travel_by_their_content(data: Data, tmp_path: Path) -> None:
@@ -210,7 +283,7 @@ def test_shares_hold_each_layer_once() -> None:
 
 def test_alone_there_is_one_piece_and_nothing_ahead() -> None:
     assert ALONE.pieces(7, 2) == [range(7)]
-    task = Square(os.getpid())
+    task = Square(os.getpid(), Path(__file__))
     assert ALONE.ahead(task, [1]).take(1) is None
     assert list(ALONE.flat(task, [2, 3]))[::2] == [4, 9]
 
@@ -277,18 +350,3 @@ def test_without_distributed_it_says_what_to_install(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "pip install 'sprat[scale]'" in done.stderr
-
-
-def test_the_command_line_takes_workers(alone: tuple[Path, Run], tmp_path: Path) -> None:
-    words = ["optimize", MODEL, "--data", DATA, "--out", tmp_path / "out", "--limit", 48]
-    more = ["--max-drop", 5, "--minutes", 60, "--workers", "local:2", "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "sprat", *map(str, (*words, *more))],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert json.loads(done.stdout)["options"]["parties"] == 2
-    assert (tmp_path / "out/model.onnx").read_bytes() == (alone[0] / "model.onnx").read_bytes()
