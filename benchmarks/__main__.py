@@ -80,7 +80,7 @@ INDEX = (
     Figures("second_teacher", "--site {site} --out {work}/second_teacher", "docs/distill.md", 15),
 )
 #: Modules that are no benchmark by themselves.
-HELPERS = ("measure", "peers", "nncodec_peer", "rd_curve", "third_party", "zoo_models")
+HELPERS = ("curves", "measure", "peers", "nncodec_peer", "rd_curve", "third_party", "zoo_models")
 
 
 def main() -> int:

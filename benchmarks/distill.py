@@ -155,6 +155,35 @@ def head_cost(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def student_rows(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table of the students, a row each."""
+    return [
+        "| | seed | epochs | minutes | val | test | drop, points (95 %) | agreement | br-11 bytes "
+        "| time ratio |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        *(
+            f"| {r['name']} | {r['seed']} | {r['epochs']} (best {r['best']}) | {r['minutes']:.1f} "
+            f"| {r['val']:.2%} | {r['test']:.2%} | {r['drop']:+.2f} ({r['low']:+.2f} to "
+            f"{r['high']:+.2f}) | {r['agreement']:.2%} | {r['brotli']:,} | {r['ratio']:.2f} |"
+            for r in rows
+        ),
+    ]
+
+
+def gained(found: list[dict[str, Any]]) -> list[str]:
+    """Return the table of what distillation gains, a row a seed and one for all."""
+    return [
+        "What distillation gains over labels alone on test, paired by sample:",
+        "",
+        "| seed | gain, points | 95 % |",
+        "|---|---:|---|",
+        *(
+            f"| {g['seed']} | {g['gain']:+.2f} | {g['low']:+.2f} to {g['high']:+.2f} |"
+            for g in found
+        ),
+    ]
+
+
 def markdown(found: dict[str, Any], options: argparse.Namespace, date: str) -> str:
     rows = found["rows"]
     lines = [
@@ -165,27 +194,9 @@ def markdown(found: dict[str, Any], options: argparse.Namespace, date: str) -> s
         f"test doodles; the teacher's is {rows[0]['teacher']:.2%}. Bytes are float32's, before any "
         "quantization; time is the native ratio to the teacher, one thread.",
         "",
-        "| | seed | epochs | minutes | val | test | drop, points (95 %) | agreement | br-11 bytes "
-        "| time ratio |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        *student_rows(rows),
     ]
-    lines += [
-        f"| {r['name']} | {r['seed']} | {r['epochs']} (best {r['best']}) | {r['minutes']:.0f} "
-        f"| {r['val']:.2%} | {r['test']:.2%} | {r['drop']:+.2f} ({r['low']:+.2f} to "
-        f"{r['high']:+.2f}) | {r['agreement']:.2%} | {r['brotli']:,} | {r['ratio']:.2f} |"
-        for r in rows
-    ]
-    lines += [
-        "",
-        "What distillation gains over hard labels alone, paired by sample:",
-        "",
-        "| seed | gain, points | 95 % |",
-        "|---|---:|---|",
-    ]
-    lines += [
-        f"| {g['seed']} | {g['gain']:+.2f} | {g['low']:+.2f} to {g['high']:+.2f} |"
-        for g in found["gains"]
-    ]
+    lines += ["", *gained(found["gains"])]
     lines += [
         "",
         "The student with and without the nodes that shrink the page's 224 x 224 to its size, one "

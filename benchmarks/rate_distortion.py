@@ -24,10 +24,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import altair as alt
 import onnx
-import vl_convert
 
+from benchmarks.curves import curves
 from benchmarks.measure import machine, run
 from benchmarks.peers import METHODS
 from benchmarks.rd_curve import Ground, open_ground
@@ -168,20 +167,6 @@ def markdown(rows: Sequence[Row], samples: dict[str, int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def picture(rows: Sequence[Row]) -> str:
-    """Draw bytes against divergence, a panel a model."""
-    shown = [asdict(r) | {"divergence": max(r.divergence, 1e-7)} for r in rows]
-    base = alt.Chart(alt.InlineData(values=shown)).encode(
-        x=alt.X("bytes:Q", scale=alt.Scale(type="log"), title="bytes (log scale)"),
-        y=alt.Y("divergence:Q", scale=alt.Scale(type="log"), title="divergence (log scale)"),
-        color=alt.Color("family:N", title="method"),
-    )
-    panel = base.mark_line(opacity=0.6) + base.mark_point(filled=True, size=50)
-    chart = panel.properties(width=300, height=240).facet(column=alt.Column("model:N", title=None))
-    svg: str = vl_convert.vegalite_to_svg(chart.resolve_scale(x="independent").to_json())
-    return svg
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.rate_distortion",
@@ -204,7 +189,8 @@ def main() -> None:
         rows += ours(name, ground)
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / "rate_distortion.md").write_text(markdown(rows, samples))
-        (RESULTS / "rate_distortion.svg").write_text(picture(rows))
+        shown = [asdict(r) | {"divergence": max(r.divergence, 1e-7)} for r in rows]
+        (RESULTS / "rate_distortion.svg").write_text(curves(shown, "family", "method"))
     print((RESULTS / "rate_distortion.md").read_text())
 
 

@@ -23,9 +23,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import altair as alt
-import vl_convert
-
+from benchmarks.curves import curves
 from benchmarks.measure import machine
 from benchmarks.rd_curve import Ground, open_ground
 from benchmarks.third_party import find_model, make_direction
@@ -131,7 +129,7 @@ def write(rows: Sequence[Row]) -> None:
     text = json.dumps([asdict(row) for row in rows], indent=1)
     (RESULTS / "refinement.json").write_text(f"{text}\n")
     (RESULTS / "refinement.md").write_text(markdown(rows))
-    (RESULTS / "refinement.svg").write_text(picture(rows))
+    (RESULTS / "refinement.svg").write_text(curves([asdict(row) for row in rows], "way", ""))
 
 
 def read() -> list[Row]:
@@ -169,19 +167,6 @@ def markdown(rows: Sequence[Row]) -> str:
             ),
         ]
     return "\n".join(lines) + "\n"
-
-
-def picture(rows: Sequence[Row]) -> str:
-    """Draw bytes against divergence with and without, a panel a network."""
-    base = alt.Chart(alt.InlineData(values=[asdict(row) for row in rows])).encode(
-        x=alt.X("bytes:Q", scale=alt.Scale(type="log"), title="br-11 bytes (log scale)"),
-        y=alt.Y("divergence:Q", scale=alt.Scale(type="log"), title="divergence (log scale)"),
-        color=alt.Color("way:N", title=None),
-    )
-    panel = base.mark_line(opacity=0.6) + base.mark_point(filled=True, size=50)
-    chart = panel.properties(width=300, height=240).facet(column=alt.Column("model:N", title=None))
-    svg: str = vl_convert.vegalite_to_svg(chart.resolve_scale(x="independent").to_json())
-    return svg
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from benchmarks.distill import ALPHAS, SEEDS, gains, row, taught
+from benchmarks.distill import ALPHAS, SEEDS, gained, gains, row, student_rows, taught
 from benchmarks.measure import machine
 from sprat.files import sha256, write_atomic
 from sprat.record.run import load_run
@@ -167,26 +167,9 @@ def markdown(options: argparse.Namespace, found: dict[str, Any], run: Run, date:
         f"{rows[0]['parameters']:,} parameters. Bytes are float32's, before any quantization; time "
         "is the native ratio to the teacher, one thread.",
         "",
-        "| | seed | epochs | minutes | val | test | drop, points (95 %) | agreement | br-11 bytes "
-        "| time ratio |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {r['name']} | {r['seed']} | {r['epochs']} (best {r['best']}) | {r['minutes']:.1f} "
-        f"| {r['val']:.2%} | {r['test']:.2%} | {r['drop']:+.2f} ({r['low']:+.2f} to "
-        f"{r['high']:+.2f}) | {r['agreement']:.2%} | {r['brotli']:,} | {r['ratio']:.2f} |"
-        for r in rows
-    ]
-    lines += [
+        *student_rows(rows),
         "",
-        "What distillation gains over labels alone on test, paired by sample:",
-        "",
-        "| seed | gain, points | 95 % |",
-        "|---|---:|---|",
-    ]
-    lines += [
-        f"| {g['seed']} | {g['gain']:+.2f} | {g['low']:+.2f} to {g['high']:+.2f} |"
-        for g in found["gains"]
+        *gained(found["gains"]),
     ]
     return "\n".join([*lines, "", *contest(options, run)]) + "\n"
 

@@ -29,12 +29,14 @@ from sprat.workflow.line import open_line
 from sprat.workflow.optimize import optimize
 from sprat.workflow.setting import open_setting
 from tests import models
+from tests.students import SMALL
 
 #: The student; it kills its training at a step, and the metric kills the search at a measurement.
-NETS = """
+NETS = (
+    SMALL
+    + """
 import os
 import numpy as np
-from torch import nn
 from sprat.evaluate import speed
 
 speed._BLOCK_SECONDS = 1e-3  # of times only that there are some is tested
@@ -43,23 +45,8 @@ def kill(name, count):
     if count == int(os.environ.get(name, "-1")):
         os.kill(os.getpid(), 9)
 
-class Small(nn.Module):
-    def __init__(self, columns, channels):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.Conv2d(16, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-        )
-        self.head = nn.Linear(16, columns)
-        self.calls = 0
-
-    def forward(self, x):
-        self.calls += self.training
-        kill("KILL_STEP", self.calls)
-        return self.head(self.body(x).mean((2, 3)))
-
-def small(*, columns, channels, size):
-    return Small(columns, channels)
+def at_step(count):
+    kill("KILL_STEP", count)
 
 measured = 0
 
@@ -69,6 +56,7 @@ def right(outputs, labels):
     kill("KILL_MEASUREMENT", measured)
     return (outputs["output"].argmax(1) == labels).astype(np.float64)
 """
+)
 SMALL = Student("optimize_nets:small")
 EPOCHS = 20
 WORDS = (

@@ -91,7 +91,7 @@ def test_the_same_steps_give_the_same_bytes(
 ) -> None:
     torch.manual_seed(5)
     state, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    config = Refine(steps=12, reach=0.1)
+    config = Refine(steps=12)
     made = [refine(clean, coarse, samples, READING, config).point for _ in range(2)]
     assert content(clean, made[0]) == content(clean, made[1]) != content(clean, coarse)
     assert torch.equal(state, torch.random.get_rng_state())
@@ -101,11 +101,9 @@ def test_the_same_steps_give_the_same_bytes(
 def test_what_is_stored_keeps_its_form(
     clean: onnx.ModelProto, samples: list[dict[str, Any]], coarse: Point
 ) -> None:
-    found = refine(clean, coarse, samples, READING, Refine(steps=12, reach=3)).point
+    found = refine(clean, coarse, samples, READING, Refine(steps=12)).point
     for name, integers in found.integers.items():
-        assert integers.dtype == np.int8
-        assert integers.min() >= coarse.integers[name].min()
-        assert integers.max() <= coarse.integers[name].max()
+        assert np.array_equal(integers, coarse.integers[name])
         assert np.array_equal(found.steps[name], shorten(found.steps[name], 8))
         assert found.steps[name].shape == coarse.steps[name].shape
     for bias in found.biases.values():
@@ -134,7 +132,7 @@ def test_it_ends_when_told_and_within_its_minutes(
 def test_a_point_that_cannot_be_bettered_is_given_back(
     clean: onnx.ModelProto, samples: list[dict[str, Any]], coarse: Point
 ) -> None:
-    wild = Refine(steps=3, reach=100, scale_rate=1, bias_rate=1)
+    wild = Refine(steps=3, scale_rate=1, bias_rate=1)
     found = refine(clean, coarse, samples, READING, wild)
     assert found.best == 0
     assert found.point is coarse
@@ -154,31 +152,6 @@ def test_torch_sees_the_weights_that_are_stored(
         assert np.allclose(values.detach().numpy(), stored[name], rtol=1e-6, atol=0)
 
 
-def test_the_bits_of_a_weight_pull_at_its_latent(coarse: Point) -> None:
-    weights = Weights(coarse)
-    for latent in weights.latents.values():
-        latent.grad = torch.zeros_like(latent)
-    assert weights.charge(1.0) == pytest.approx(coarse.bits)
-    name, latent = next(iter(weights.latents.items()))
-    assert latent.grad is not None
-    ones = torch.from_numpy(coarse.integers[name] == -1)
-    zeros = torch.from_numpy(coarse.integers[name] == 0)
-    assert zeros.sum() > ones.sum() > 0
-    assert (latent.grad[ones] < 0).all()  # zero is cheaper: descent takes -1 there
-    assert (latent.grad[zeros] > 0).all()
-
-
-@pytest.mark.parametrize(
-    "reading",
-    [
-        Reading("y", "logit", threshold=0.3),
-        Reading("y", "logit", probability=True),
-        Reading("y", "classes"),
-        Reading("y", "classes", probability=True),
-        Reading("y", "sequence"),
-        Reading("y", "vector"),
-    ],
-)
 def test_the_distance_is_the_divergence(reading: Reading) -> None:
     random = np.random.default_rng(0)
     shape = {"logit": (6, 1), "classes": (6, 5), "sequence": (6, 3, 5), "vector": (6, 5)}
@@ -335,7 +308,7 @@ def test_too_few_samples_and_wrong_values_are_refused(
 ) -> None:
     with pytest.raises(OptionError, match="at least 4 calibration batches, got 3"):
         refine(clean, coarse, samples[:3], READING, Refine(steps=1))
-    for wrong in (Refine(minutes=0), Refine(steps=0), Refine(reach=-1), Refine(batch=0)):
+    for wrong in (Refine(minutes=0), Refine(steps=0), Refine(scale_rate=-1), Refine(batch=0)):
         with pytest.raises(OptionError, match="--refine"):
             wrong.check()
 

@@ -37,37 +37,25 @@ from sprat.workflow.trial import quantized
 from sprat.workflow.tune import tune
 from tests import models
 from tests.servers import postgres, postgres_tools
+from tests.students import SMALL
 
 TOOLS = postgres_tools()
-NETS = """
+NETS = (
+    SMALL
+    + """
 import os
-from torch import nn
 
-class Small(nn.Module):
-    def __init__(self, columns, channels):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.Conv2d(16, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-        )
-        self.head = nn.Linear(16, columns)
-        self.calls = 0
-
-    def forward(self, x):
-        self.calls += self.training
-        # The first worker that comes so far in a trial is killed there, and no other.
-        if os.environ.get("KILL_ONCE") and self.calls == 4:
-            try:
-                os.close(os.open(os.environ["KILL_ONCE"], os.O_CREAT | os.O_EXCL))
-                os.kill(os.getpid(), 9)
-            except FileExistsError:
-                pass
-        return self.head(self.body(x).mean((2, 3)))
-
-def small(*, columns, channels, size):
-    return Small(columns, channels)
+def at_step(count):
+    # The first worker that comes so far in a trial is killed there, and no other.
+    if os.environ.get("KILL_ONCE") and count == 4:
+        try:
+            os.close(os.open(os.environ["KILL_ONCE"], os.O_CREAT | os.O_EXCL))
+            os.kill(os.getpid(), 9)
+        except FileExistsError:
+            pass
 """
-SMALL = Student("tune_nets:small")
+)
+STUDENT = Student("tune_nets:small")
 #: Two steps an epoch.
 FAST = Recipe(epochs=3, batch=32, ema=0.0)
 SPACE = {"rate": "0.01:0.1", "size": "16,8", "bits": "2:6"}
@@ -90,7 +78,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def search(here: Path, out: str, data: str = "data.npz", **more: Any) -> Run:
-    options = {"student": SMALL, "recipe": FAST, "space": SPACE, "max_drop": 30, **more}
+    options = {"student": STUDENT, "recipe": FAST, "space": SPACE, "max_drop": 30, **more}
     return tune(here / "teacher.onnx", here / data, here / out, **options)
 
 

@@ -19,9 +19,6 @@ class Refine:
         minutes: Time for it; as many steps as fit are planned after the first have been timed.
         steps: Exactly so many steps instead, however long they take: the same bytes every time.
         batch: Samples of a step, rounded up to whole calibration batches.
-        reach: How far the latent value behind an integer travels whose gradient is its layer's rms
-            throughout, in steps of the quantizer: it becomes its neighbour after half a step. 0
-            keeps the integers.
         scale_rate: Highest learning rate of the steps (in logarithms).
         bias_rate: Highest learning rate of the biases, in units of the layer's rms bias.
         seed: Orders the samples.
@@ -30,7 +27,6 @@ class Refine:
     minutes: float = 10.0
     steps: int | None = None
     batch: int = 32
-    reach: float = 0.0
     scale_rate: float = 3e-3
     bias_rate: float = 1e-2
     seed: int = 0
@@ -45,7 +41,6 @@ class Refine:
             "minutes": self.minutes > 0,
             "steps": self.steps is None or self.steps >= 1,
             "batch": self.batch >= 1,
-            "reach": 0 <= self.reach <= 100,
             "scale_rate": 0 <= self.scale_rate <= 1,
             "bias_rate": 0 <= self.bias_rate <= 1,
         }

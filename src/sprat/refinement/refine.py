@@ -1,14 +1,11 @@
 """Refine a point: a short training against the original's answers, label-free.
 
 Post-training methods choose each layer's integers by what they do to its own output, with the
-others as they are. Here all of them move together by the gradient of the divergence at the model's
-**final** output plus the price of their bits, the same Lagrangian that made the point.
+others as they are. Here the steps and biases of all layers move together by the gradient of the
+divergence at the model's **final** output; the integers, and with them the bytes, stay.
 
-Sources: quantization-aware training with learned steps (Jacob et al. 2018, arXiv 1712.05877; Esser
-et al. 2020, arXiv 1902.08153); the original as the teacher (Hinton, Vinyals and Dean 2015, arXiv
-1503.02531); training under an entropy constraint (Wiedemann, Marban, Müller and Samek 2019, arXiv
-1812.07520). Different here: no labels, latents that begin at the integers that error feedback
-found, and a price that keeps the bits where they are.
+Sources: learned steps (Esser et al. 2020, arXiv 1902.08153); the original as the teacher (Hinton,
+Vinyals and Dean 2015, arXiv 1503.02531). Different here: no labels, and no weight is trained.
 """
 
 from __future__ import annotations
@@ -49,8 +46,6 @@ _FILLED = 0.85
 _LOOKS = 10
 #: A point of more br-11 bytes than this share of the first one's is not taken.
 _MOST_BYTES = 1.01
-#: The price of a bit rises by this power of the bits' excess at each step, and falls likewise.
-_CONTROL = 2.0
 #: torch and ONNX Runtime may differ by so much, as a share of the largest output.
 _TOLERANCE = 1e-3
 
@@ -80,10 +75,6 @@ class Refined:
     minutes: float
 
 
-def _never() -> bool:
-    return False
-
-
 def refine(
     model: onnx.ModelProto,
     point: Point,
@@ -94,7 +85,7 @@ def refine(
     form: Form = "int8",
     limit: int | None = None,
     progress: Progress = silent,
-    stop: Callable[[], bool] = _never,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Refined:
     """Refine a point on unlabelled samples.
 
@@ -217,23 +208,15 @@ class _Refinement:
 
     def _learn(self, steps: int) -> Iterator[int]:
         """Take steps while they lead somewhere; yield how many were taken after each."""
-        optimizers = self._weights.optimizers(self._config, steps)
-        schedules = [_one_cycle(optimizer, steps) for optimizer in optimizers]
-        price, batches = self._point.rate, self._batches()
+        optimizer = self._weights.optimizer(self._config)
+        schedule, batches = _one_cycle(optimizer, steps), self._batches()
         for step in range(1, steps + 1):
-            for optimizer in optimizers:
-                optimizer.zero_grad()
+            optimizer.zero_grad()
             self._backward(next(batches))
             if not self._weights.is_led():
                 return
-            if self._config.reach:
-                bits = self._weights.charge(price)
-                price *= math.exp(_CONTROL * (bits / max(self._point.bits, 1.0) - 1))
-                self._weights.level()
-            for optimizer, schedule in zip(optimizers, schedules, strict=True):
-                optimizer.step()
-                schedule.step()
-            self._weights.confine()
+            optimizer.step()
+            schedule.step()
             yield step
 
     def _backward(self, numbers: Sequence[int]) -> None:

@@ -199,8 +199,9 @@ def calibration_batches(
 def walk(curve: Curve, max_drop: float, stop: Callable[[], bool]) -> list[Trial]:
     """Walk to the cheapest point that holds the budget.
 
-    The price of a bit is raised while the budget holds and lowered while it does not, at most by
-    a factor of two; then the bracket is narrowed where the line through its ends meets the budget.
+    The price of a bit is raised while the budget holds, by a factor of 1.4 to 2, and lowered while
+    it does not, by 2 at most; then the bracket is narrowed where the line through its ends meets
+    the budget.
     A student spends a part of the budget before any quantization: the walk is about the rest, and
     ends with its first point where there is none.
     Whether a point holds is judged by its own paired drop and by the drop that its divergence

@@ -22,11 +22,6 @@ from sprat.search.store import Store
 from sprat.workflow.setting import Setting, is_fixed
 
 
-def never() -> bool:
-    """Say that there is no hurry."""
-    return False
-
-
 @dataclass(frozen=True)
 class Target:
     """What ``rate-distortion`` aims at: exactly one of the three.
@@ -110,9 +105,9 @@ def aimed(setting: Setting, samples: Sequence[Feeds], aim: Target, progress: Pro
             point = at_bits(curve.prepared, aim.bits_per_weight, progress)
             return Aimed(bench.clean, point, "int8")
         if aim.max_bytes is not None:
-            found = smallest_under(curve, aim.max_bytes, never)
+            found = smallest_under(curve, aim.max_bytes, lambda: False)
         else:
-            found = _cheapest(walk(curve, bench.max_drop, never), bench.max_drop)
+            found = _cheapest(walk(curve, bench.max_drop, lambda: False), bench.max_drop)
         name = found.record.name
         rate = next(rate for rate, trial in curve.trials.items() if trial.record.name == name)
         return Aimed(bench.clean, curve.point(rate), curve.form or "int8", aim.max_bytes)

@@ -27,7 +27,7 @@ from sprat.quantization.quantize import quantize
 from sprat.record.history import append
 from sprat.record.schema import LogEntry
 from sprat.refinement.config import Refine
-from sprat.workflow.aim import Target, aimed, never, refined
+from sprat.workflow.aim import Target, aimed, refined
 from sprat.workflow.compare import Comparison, compare_in
 from sprat.workflow.setting import open_setting
 
@@ -73,7 +73,7 @@ def quantize_file(
     seed: int = 0,
     limit: int | None = None,
     progress: Progress = silent,
-    stop: Callable[[], bool] = never,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Comparison:
     """Quantize a model by one method, write it, and compare it with the original.
 
