@@ -57,7 +57,7 @@ def right(outputs, labels):
     return (outputs["output"].argmax(1) == labels).astype(np.float64)
 """
 )
-SMALL = Student("optimize_nets:small")
+STUDENT = Student("optimize_nets:small")
 EPOCHS = 20
 WORDS = (
     *("--student", "optimize_nets:small", "--epochs", EPOCHS),
@@ -280,15 +280,15 @@ def test_a_model_that_cannot_take_the_place_is_refused(
 def test_what_contradicts_itself_is_refused(here: Path, tmp_path: Path) -> None:
     teacher, data, out = here / "teacher.onnx", here / "data.npz", tmp_path / "out"
     with pytest.raises(OptionError, match="--reference: cannot go with --student"):
-        optimize(teacher, data, out, reference=teacher, student=SMALL)
+        optimize(teacher, data, out, reference=teacher, student=STUDENT)
     with pytest.raises(OptionError, match="--width"):
         optimize(teacher, data, out, student=Student(width=0))
     with pytest.raises(OptionError, match="--epochs"):
-        optimize(teacher, data, out, student=SMALL, recipe=Recipe(epochs=0))
+        optimize(teacher, data, out, student=STUDENT, recipe=Recipe(epochs=0))
     images = models.images(24)
     np.savez(tmp_path / "bare.npz", input=images, label=np.arange(24) % 4)
     with pytest.raises(DataNotFoundError, match="no split train"):
-        optimize(teacher, tmp_path / "bare.npz", out, student=SMALL)
+        optimize(teacher, tmp_path / "bare.npz", out, student=STUDENT)
     done = sprat(here, "optimize", teacher, "--data", data, "--out", out, "--mirror")
     assert done.returncode == 2
     assert "--mirror: needs --student" in done.stderr

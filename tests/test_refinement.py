@@ -130,12 +130,12 @@ def test_it_ends_when_told_and_within_its_minutes(
 
 
 def test_a_point_that_cannot_be_bettered_is_given_back(
-    clean: onnx.ModelProto, samples: list[dict[str, Any]], coarse: Point
+    clean: onnx.ModelProto, samples: list[dict[str, Any]], ready: Prepared
 ) -> None:
-    wild = Refine(steps=3, scale_rate=1, bias_rate=1)
-    found = refine(clean, coarse, samples, READING, wild)
+    fine, wild = ready.quantize(1e-12), Refine(steps=3, scale_rate=1, bias_rate=1)
+    found = refine(clean, fine, samples, READING, wild)
     assert found.best == 0
-    assert found.point is coarse
+    assert found.point is fine
     assert found.after == found.before
 
 
@@ -152,6 +152,17 @@ def test_torch_sees_the_weights_that_are_stored(
         assert np.allclose(values.detach().numpy(), stored[name], rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize(
+    "reading",
+    [
+        Reading("y", "logit", threshold=0.3),
+        Reading("y", "logit", probability=True),
+        Reading("y", "classes"),
+        Reading("y", "classes", probability=True),
+        Reading("y", "sequence"),
+        Reading("y", "vector"),
+    ],
+)
 def test_the_distance_is_the_divergence(reading: Reading) -> None:
     random = np.random.default_rng(0)
     shape = {"logit": (6, 1), "classes": (6, 5), "sequence": (6, 3, 5), "vector": (6, 5)}
