@@ -150,7 +150,7 @@ class Measuring(Task[tuple[int, ...], Measured]):
         def finished(part: Part) -> Part:
             return with_all_samples(part, whole.pop(part.layer.name))
 
-        for done, part in enumerate(ordered_map(finished, single), 1):
+        for done, part in enumerate(ordered_map(finished, single, ahead=1), 1):
             yield Measured((part,), None)
             self.progress("taking in the samples that were held out", done, len(single))
 
