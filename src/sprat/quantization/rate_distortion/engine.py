@@ -243,13 +243,12 @@ def round_part(
     steps = steps_of(part, price, coarseness)
     rows = np.broadcast_to(steps, groups * outputs).reshape(groups, outputs).astype(np.float64)
     prices = np.full(outputs, price)
-    factors = part.factors.astype(np.float64)
     rounded = np.stack([nearest(w, s) for w, s in zip(part.weights, rows, strict=True)])
     for last in (False, True):
         method = round_best if last else round_rows
         bits = bit_costs(rounded)
         rounded = np.stack(
-            [method(part.weights[g], factors[g], rows[g], prices, bits) for g in range(groups)]
+            [method(part.weights[g], part.factors[g], rows[g], prices, bits) for g in range(groups)]
         )
     return rounded, steps
 
