@@ -97,6 +97,15 @@ def test_quantize_to_a_rate(tmp_path: Path) -> None:
     fails(sprat(*words), 2, "exactly one of")
 
 
+@pytest.mark.parametrize("limit", [25_000, 90_000])
+def test_quantize_to_a_size_uses_what_it_may(limit: int, tmp_path: Path) -> None:
+    out = tmp_path / "small.onnx"
+    words = ("quantize", MODEL, "--method", "rate-distortion", "--data", DATA, "-o", out)
+    done = sprat(*words, "--max-bytes", limit, "--limit", 60, "--json")
+    assert done.returncode == 0, done.stderr
+    assert 0.8 * limit < json.loads(done.stdout)["model_wire"]["brotli"] <= limit
+
+
 def test_compare() -> None:
     done = sprat("compare", MODEL, MODEL, "--data", DATA, "--limit", 20, "--json")
     found = json.loads(done.stdout)

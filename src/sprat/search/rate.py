@@ -360,10 +360,11 @@ def _judged(curve: Curve, trial: Trial, max_drop: float) -> Trial:
 
 
 def smallest_under(curve: Curve, limit: int, stop: Callable[[], bool]) -> Trial:
-    """Find the best point under so many br-11 bytes: a preview model.
+    """Find the best point under so many br-11 bytes, such as a preview model.
 
     Args:
-        curve: Makes and measures points.
+        curve: Makes and measures points. Where it has some, none finer than the coarsest of them
+            is looked for: a preview is smaller than the model behind it.
         limit: br-11 bytes.
         stop: Says whether time is up.
 
@@ -380,10 +381,18 @@ def smallest_under(curve: Curve, limit: int, stop: Callable[[], bool]) -> Trial:
     weights = sum(math.prod(layer.shape) for layer in find_layers(curve.bench.clean))
     if not weights:
         raise NoGainError("rate-distortion quantization found no Conv, Gemm or MatMul weights.")
+    alone, most = not curve.trials, len(curve.trials) + 3 * _MOST_POINTS
     rate = max(curve.trials, default=_rounded(TYPICAL / weights))
-    while not stop() and size(curve.trial(rate)) > limit and len(curve.trials) < 3 * _MOST_POINTS:
+    while not stop() and size(curve.trial(rate)) > limit and len(curve.trials) < most:
         wanted = (size(curve.trials[rate]) / (_UNDER * limit)) ** _RATE_PER_BYTES
         rate = _rounded(rate * float(np.clip(wanted, _STRIDE, _MOST_STRIDE)))
+    finer = alone and rate == min(curve.trials, default=0.0)
+    while finer and not stop() and size(curve.trials[rate]) < _UNDER * limit:
+        finest = size(curve.trials[rate])
+        wanted = (finest / limit) ** _RATE_PER_BYTES
+        rate = _rounded(rate * float(np.clip(wanted, 1 / _MOST_STRIDE, 1 / _LEAST_STRIDE)))
+        if size(curve.trial(rate)) < _FINEST * finest:
+            break
     inside = [r for r in curve.trials if size(curve.trials[r]) <= limit]
     if not inside:
         late = " was found before time was up" if stop() else " is on the curve"
