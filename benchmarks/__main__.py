@@ -11,9 +11,9 @@ Usage:
 Those of ``zoo``, named by ``python -m benchmarks.zoo --packages``, go into MODELS too.
 Each runs as by hand; one that fails is named at the end and keeps none of the others from running.
 What prints a table instead of writing one writes it into ``WORK``. The rows of PP-OCR in
-``docs/lean.md`` need its networks beside the others in ``WORK/networks``. ``distill`` and
+``docs/lean.md`` need its networks beside the others in ``WORK/networks``. ``student``, ``distill``,
 ``second_teacher`` and ``refinement`` need torch; ``fish_page`` and ``lean`` need nginx; these two
-and ``distill`` need a Chromium.
+and ``student`` need a Chromium.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ INDEX = (
     Figures("rounding", "", "(prints)"),
     Figures("scale", "{model} --data {data} --limit 256", "docs/scale.md", 12),
     Figures("where_time_goes", "{model} --data {data}", "(prints)"),
+    Figures("student", "--model {model} --data {data} --out {work}/student", "docs/distill.md", 75),
     Figures("distill", "--model {model} --data {data} --out {work}/distill", "docs/distill.md"),
     Figures("second_teacher", "--site {site} --out {work}/second_teacher", "docs/distill.md", 15),
 )

@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="where the students stay")
-    parser.add_argument("--minutes", type=float, default=60.0, help="of each training")
+    parser.add_argument("--minutes", type=float, default=8.0, help="of each training")
     parser.add_argument("--epochs", type=int, help="of each training, instead of as many as fit")
     parser.add_argument("--student", default="mobilenet_v3_small")
     parser.add_argument("--width", type=float, default=1.0)
