@@ -29,7 +29,7 @@ ROWS, COLUMNS, VECTORS, REPEATS = 512, 1152, 8192, 3
 
 
 def in_numpy(
-    weights: Array, factor: Array, steps: Array, price: Array, bits: Array
+    weights: Array, factor: NDArray[np.float32], steps: Array, price: Array, bits: Array
 ) -> NDArray[np.int8]:
     """Round all rows at once, column by column."""
     left = weights.copy()
@@ -51,7 +51,7 @@ def main() -> None:
     mixed = random.standard_normal((VECTORS, 256)) @ random.standard_normal((256, COLUMNS))
     inputs = np.maximum(mixed, 0).astype(np.float32)
     moment = (inputs.T @ inputs / VECTORS).astype(np.float32)
-    factor = inverse_factor(moment, 0.01).astype(np.float64)
+    factor = inverse_factor(moment, 0.01)
     weights = random.standard_normal((ROWS, COLUMNS)) * 0.05
     steps = np.full(ROWS, 0.1)
     price = np.full(ROWS, 0.1)

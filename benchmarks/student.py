@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.measure import machine
 from sprat.browser.types import Proof
-from sprat.evaluate.evaluate import Evaluation
+from sprat.evaluate.types import Evaluation
 from sprat.record.run import load_run
 from sprat.record.schema import DistillationRecord, Run
 

@@ -75,7 +75,7 @@ def test_error_feedback_is_never_worse_than_nearest(
 ) -> None:
     weights, moment = correlated(seed, 16, columns)
     steps, prices = np.full(16, step), np.full(16, price)
-    factor = inverse_factor(moment, 1e-6).astype(np.float64)
+    factor = inverse_factor(moment, 1e-6)
     plain = nearest(weights, steps)
     bits = bit_costs(plain)
     rounded = round_best(weights, factor, steps, prices, bits)
@@ -90,16 +90,17 @@ def test_error_feedback_is_never_worse_than_nearest(
 def test_error_feedback_is_better_where_it_can_be() -> None:
     weights, moment = correlated(1, 64, 32)
     steps, free = np.full(64, 0.5), np.zeros(64)
-    factor = inverse_factor(moment, 1e-6).astype(np.float64)
+    factor = inverse_factor(moment, 1e-6)
     plain = nearest(weights, steps)
     fed = round_rows(weights, factor, steps, free, bit_costs(plain))
     errors = [output_error(q * 0.5 - weights, moment) for q in (fed, plain)]
     assert errors[0] < 0.5 * errors[1]
 
 
-def test_row_errors_are_those_of_the_moment() -> None:
-    weights, moment = correlated(2, 8, 12)
-    factor = inverse_factor(moment, 0.0).astype(np.float64)
+@pytest.mark.parametrize("columns", [12, 700])  # more than a block of them, too
+def test_row_errors_are_those_of_the_moment(columns: int) -> None:
+    weights, moment = correlated(2, 8, columns)
+    factor = inverse_factor(moment, 0.0)
     wanted = np.einsum("ok,kl,ol->o", weights, moment, weights)
     assert np.allclose(row_errors(weights, factor), wanted, rtol=1e-3)
 
