@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import onnx
 
 from sprat.data.dataset import Dataset
@@ -20,6 +19,8 @@ from sprat.spread import Task
 
 _SAMPLES = 64
 _MAX_LAYERS = 64
+#: Stands for the cost of a layer that cannot be quantized alone; JSON has no NaN.
+_APART = -1.0
 _HEAVY = {"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "Gather"}
 
 
@@ -91,10 +92,13 @@ def sensitivities(bench: Bench, config: Layerwise) -> Sequence[tuple[str, float]
     }
     unknown = [layer for layer in layers if not bench.store.has(keys[layer], "json")]
     found = bench.spread.flat(task, unknown)
+    waiting = set(unknown)
     costs: list[tuple[str, float]] = []
     for i, layer in enumerate(layers):
-        cost = bench.store.value(keys[layer], float, lambda: next(found))
-        if not np.isnan(cost):
+        # What is kept may be unreadable: then it is made here, so that the others stay in step.
+        source = found if layer in waiting else iter(task(layer))
+        cost = bench.store.value(keys[layer], float, lambda source=source: next(source))  # type: ignore[misc]
+        if cost >= 0:
             costs.append((layer, cost))
         bench.progress("finding the layers that cost most", i + 1, len(layers))
     return sorted(costs, key=lambda pair: (-pair[1], pair[0]))
@@ -102,7 +106,7 @@ def sensitivities(bench: Bench, config: Layerwise) -> Sequence[tuple[str, float]
 
 @dataclass(frozen=True, eq=False)
 class Costing(Task[str, float]):
-    """Quantizes a layer alone; yields the divergence that it costs, NaN where it cannot be.
+    """Quantizes a layer alone; yields the divergence that it costs.
 
     Attributes:
         clean: What quantization starts from.
@@ -130,7 +134,7 @@ class Costing(Task[str, float]):
         try:
             model = quantize(self.clean, self.alone(layer), self.samples, ranges=self.ranges)
         except SpratError:
-            yield float("nan")  # this layer is not quantized by the strategy
+            yield _APART  # this layer is not quantized by the strategy
         else:
             yield self.reference.evaluate(model).error.divergence
 
