@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sprat.data.huggingface import translate
-from sprat.data.options import DataOptions, read_options
+from sprat.data.options import DataOptions, as_words, read_options
 from sprat.errors import OptionError
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
@@ -230,6 +230,15 @@ KEYS = st.sampled_from(
 @given(st.dictionaries(KEYS, JSON | st.dictionaries(KEYS, JSON)))
 def test_any_json_object_is_translated(config: dict[str, Any]) -> None:
     assert set(translate(config)) <= set(DataOptions.model_fields)
+
+
+def test_options_as_words_of_a_command_line() -> None:
+    options = DataOptions(
+        size=(8, 9), mean=(0.485, 0.1), kind="classes", name="o", threshold=0.25, metric="m:f"
+    )
+    words = "--size 8x9 --mean 0.485,0.1 --output-kind classes --output o --threshold 0.25"
+    assert as_words(options) == [*words.split(), "--metric", "m:f"]
+    assert as_words(DataOptions(pad=3, labels=("a", "b"))) == []  # no command line has them
 
 
 def test_a_stranger_s_folder_may_not_name_code(

@@ -24,8 +24,9 @@ from sprat.errors import (
     SpratError,
     UnsupportedModelError,
 )
+from sprat.files import sha256_file
 from sprat.model.inspect import inspect
-from sprat.model.load import load, save, total_bytes
+from sprat.model.load import identity, is_whole, load, save, total_bytes
 from sprat.model.session import Feeds, open_session, run
 from tests.models import (
     cnn_with_batch_norm,
@@ -154,6 +155,19 @@ def test_external_data_is_taken_in(tmp_path: Path) -> None:
     wanted = run(open_session(one_logit_cnn()), feeds)
     assert np.array_equal(run(open_session(model), feeds)["output"], wanted["output"])
     assert inspect(path).parameters == inspect(save(model, tmp_path / "one.onnx")).parameters
+
+
+def test_a_model_is_known_by_its_weights_wherever_they_lie(tmp_path: Path) -> None:
+    path = with_external_data(tmp_path / "model.onnx")
+    before, graph = identity(path), path.read_bytes()
+    assert not is_whole(path)
+    data = tmp_path / "model.onnx.data"
+    data.write_bytes(np.zeros(data.stat().st_size, np.uint8).tobytes())  # as if trained again
+    assert path.read_bytes() == graph
+    assert identity(path) != before
+    alone = save(load(path), tmp_path / "alone.onnx")
+    assert is_whole(alone)
+    assert identity(alone) == sha256_file(alone)
 
 
 def _edit_external(path: Path, **entries: str) -> bytes:

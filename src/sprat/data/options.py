@@ -29,6 +29,11 @@ Side = Annotated[int, Field(ge=1, le=16384)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
+#: Options of another name on the command line, and those that it does not have.
+_FLAGS = {"name": "output", "kind": "output-kind"}
+_UNSAID = {"interpolation", "pad"}
+
+
 class DataOptions(BaseModel):
     """What can be said about data and outputs; what is not said is guessed.
 
@@ -120,6 +125,23 @@ def as_toml(options: DataOptions) -> str:
             # JSON's text, numbers and lists are TOML's as well.
             lines += [f"[{table}]", *(f"{k} = {json.dumps(v)}" for k, v in rows.items()), ""]
     return "\n".join(lines)
+
+
+def as_words(options: DataOptions) -> list[str]:
+    """Return options as words of a command line.
+
+    Args:
+        options: Those that no command line can say (a filter, names of classes that are in no file)
+            are left out: they are in a ``sprat.toml``.
+    """
+    words = []
+    for key, value in options.model_dump(exclude_none=True, exclude=_UNSAID).items():
+        if key == "labels" and not isinstance(value, str):
+            continue
+        joint = "x" if key in ("size", "crop") else ","
+        text = joint.join(map(str, value)) if isinstance(value, tuple) else str(value)
+        words += [f"--{_FLAGS.get(key, key)}", text]
+    return words
 
 
 def read_lines(path: Path) -> list[str]:

@@ -9,7 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from sprat.errors import ModelFormatError, ModelNotFoundError, OutputError
-from sprat.files import write_atomic
+from sprat.files import sha256, write_atomic
 from sprat.model.check import check, check_text
 from sprat.model.external import MAX_BYTES, external_files, take_in
 from sprat.model.foreign import name_foreign
@@ -87,6 +87,16 @@ def total_bytes(path: Path) -> bytes:
         return content
     files = external_files(_parse(path, content), path)
     return content + b"".join(file.read_bytes() for file in files)
+
+
+def is_whole(path: Path) -> bool:
+    """Say whether a model's file holds all of it: none of its weights lie in files beside it."""
+    return len(total_bytes(path)) == path.stat().st_size
+
+
+def identity(path: Path) -> str:
+    """Return the SHA-256 of a model with its external data: what any result depends on."""
+    return sha256(total_bytes(path))
 
 
 def _read(path: Path) -> bytes:

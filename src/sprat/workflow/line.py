@@ -9,10 +9,9 @@ import onnx
 
 from sprat import __version__
 from sprat.errors import OptionError
-from sprat.files import sha256_file
 from sprat.graph.simplify import Simplified, simplify
 from sprat.model.inspect import TensorInfo, output_infos, tensor_infos
-from sprat.model.load import load
+from sprat.model.load import identity, load
 from sprat.model.nodes import name_nodes
 from sprat.progress import Watch
 from sprat.record.schema import CandidateRecord, Source
@@ -94,6 +93,7 @@ def open_line(
         max_drop=max_drop,
         progress=progress,
         source=source,
+        seed=seed,
         spread=spread,
     )
     if source == "student":
@@ -165,8 +165,8 @@ def _basis(path: Path, setting: Setting, seed: int) -> dict[str, object]:
     return {
         "sprat": __version__,
         "versions": versions(),
-        "model": sha256_file(path),
-        "reference": sha256_file(setting.path),
+        "model": identity(path),
+        "reference": identity(setting.path),
         "calibration": setting.data.calibration.digest,
         "choice": setting.data.choice.digest,
         "reading": repr(setting.reference.reading),

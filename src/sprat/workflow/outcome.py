@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from sprat import __version__
 from sprat.data.dataset import Dataset
+from sprat.data.options import as_words
 from sprat.evaluate.types import Evaluation, Speed
 from sprat.files import sha256, sha256_file, write_atomic
 from sprat.model.inspect import inspect
-from sprat.model.load import total_bytes
+from sprat.model.load import is_whole, total_bytes
 from sprat.model.wire import WireBytes, wire_bytes
 from sprat.progress import Progress
 from sprat.record.history import append
@@ -94,8 +95,8 @@ def write(out: Path, setting: Setting, found: Findings, clock: Clock, progress: 
 
     assert found.chosen.model is not None
     content = found.chosen.model.SerializeToString(deterministic=True)
-    if found.chosen.record.name == "original":
-        content = total_bytes(setting.path)
+    if found.chosen.record.name == "original" and is_whole(setting.path):
+        content = setting.path.read_bytes()
     write_atomic(out / "model.onnx", content)
     if found.preview is not None and found.preview.model is not None:
         preview = found.preview.model.SerializeToString(deterministic=True)
@@ -290,4 +291,5 @@ def _command(out: Path, setting: Setting, found: Findings) -> str:
         words += ["--preview", str(budget.preview)]
     if request.limit is not None:
         words += ["--limit", str(request.limit)]
+    words += as_words(setting.said)
     return shlex.join(words)

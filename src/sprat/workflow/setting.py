@@ -39,6 +39,9 @@ _NEAR_CHANCE = 0.05
 CALIBRATION_SAMPLES = 64
 
 
+NOTHING_SAID = DataOptions()
+
+
 @dataclass(frozen=True)
 class Setting:
     """A model with its data, ready to be measured.
@@ -50,6 +53,7 @@ class Setting:
         options: How the data is read.
         reference: The original's answers on the choice split.
         notes: Guesses and warnings, in words.
+        said: The options that were given, before those of ``sprat.toml``.
     """
 
     path: Path
@@ -58,6 +62,7 @@ class Setting:
     options: DataOptions
     reference: Reference
     notes: tuple[str, ...]
+    said: DataOptions = NOTHING_SAID
 
     def calibration(self, count: int = CALIBRATION_SAMPLES) -> list[Feeds]:
         """Return evenly spread calibration samples, each a batch of the model's own size."""
@@ -140,7 +145,7 @@ def open_setting(
         model, dataset, split, reading, outputs=outputs, size=size, metric=metric
     )
     notes = (*found.notes, *guesses, *sanity(reference))
-    return Setting(path, model, found, chosen, reference, notes)
+    return Setting(path, model, found, chosen, reference, notes, options or NOTHING_SAID)
 
 
 def reading_record(reading: Reading) -> ReadingRecord:

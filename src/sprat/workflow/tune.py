@@ -11,7 +11,8 @@ from sprat.data.options import DataOptions
 from sprat.distillation import extra as distillation
 from sprat.distillation.configs import Recipe, Student
 from sprat.errors import OptionError, OutputError
-from sprat.files import alone_in, sha256, sha256_file
+from sprat.files import alone_in, sha256
+from sprat.model.load import identity
 from sprat.progress import Progress, silent
 from sprat.record.schema import Run
 from sprat.tuning import extra as tuning
@@ -180,7 +181,7 @@ def _name(setting: Setting, question: Question, space: Space) -> str:
     assert setting.data.train is not None
     parts = (
         __version__,
-        sha256_file(setting.path),
+        identity(setting.path),
         setting.data.train.digest,
         setting.data.choice.digest,
         repr(setting.reference.reading),

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from sprat.data.options import as_toml
+from sprat.data.options import as_toml, as_words
 from sprat.distillation.configs import Recipe
 from sprat.record.schema import CandidateRecord
 from sprat.tuning.space import Draw, as_text, sides
@@ -94,6 +94,7 @@ def as_command(job: Job, setting: Setting, workers: int, max_drop: float) -> str
         words += ["--study", shown_url(job.url)]
     if question.limit is not None:
         words += ["--limit", str(question.limit)]
+    words += as_words(setting.said)
     plain = Recipe()
     for name, value in recipe.decides().items():
         if name not in _SEARCHED and value != getattr(plain, name):
