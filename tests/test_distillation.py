@@ -352,6 +352,29 @@ def test_teachers_that_cannot_be_followed() -> None:
     )
     with pytest.raises(UnsupportedModelError, match="float32 to int64"):
         contract(whole, {"picture": images})
+    labels = retyped(
+        [helper.make_node("Sigmoid", ["output"], ["answer"])],
+        out=(TensorProto.FLOAT, ("n", 4)),
+    )
+    with pytest.raises(UnsupportedModelError, match="a Sigmoid over each of several columns"):
+        contract(labels, {"picture": images}, kind="classes")
+
+
+def test_classes_with_axes_of_one_behind_them_stay_a_distribution() -> None:
+    axes = helper.make_node("Constant", [], ["axes"], value_ints=[2, 3])
+    tail = [
+        axes,
+        helper.make_node("Unsqueeze", ["output", "axes"], ["square"]),
+        helper.make_node("Softmax", ["square"], ["answer"], axis=1),
+    ]
+    teacher = retyped(tail, out=(TensorProto.FLOAT, ("n", 4, 1, 1)))
+    c = contract(teacher, {"picture": pictures(3)}, kind="classes")
+    whole = Whole(c, intake_of(c, Student(), None), Small(c.columns, 3)).eval()
+    with torch.no_grad():
+        found = whole(torch.from_numpy(pictures(3)))
+    assert found.shape == (3, 4, 1, 1)
+    assert torch.allclose(found.sum(1), torch.ones(3, 1, 1), atol=1e-6)
+    assert (found < 1).all()
 
 
 # export

@@ -43,6 +43,8 @@ def ending_in(operator: str) -> onnx.ModelProto:
         ("Relu", (4,), (), "logit"),
         ("Sigmoid", (4, 1), (), "logit"),
         ("Softmax", (4, 5), (), "classes"),
+        ("Sigmoid", (4, 5), (), "vector"),
+        ("Sigmoid", (4, 5), ("a", "b"), "classes"),
         ("Relu", (4, 5), ("a", "b"), "classes"),
         ("Softmax", (4, 7, 5), (), "sequence"),
         ("Relu", (4, 5), (), "vector"),
@@ -55,7 +57,9 @@ def test_guesses_from_shape_operator_and_labels(
     outputs: Outputs = {"output": np.zeros(shape, np.float32)}
     reading, notes = guess_reading(ending_in(operator), outputs, classes=classes)
     assert reading.kind == kind
-    assert reading.probability == (operator in {"Softmax", "Sigmoid"})
+    # Several columns behind a Sigmoid are no distribution.
+    alone = operator == "Sigmoid" and kind == "logit"
+    assert reading.probability == (operator == "Softmax" or alone)
     assert notes
     assert kind in notes[0]
 

@@ -17,7 +17,7 @@ from sprat.data.preprocess import Preprocess
 from sprat.distillation.configs import Student
 from sprat.distillation.losses import UNLABELLED, Kind
 from sprat.errors import OptionError, UnsupportedModelError
-from sprat.evaluate.reading import Reading
+from sprat.evaluate.reading import Reading, producer_of
 from sprat.model.inspect import tensor_infos
 from sprat.model.nodes import dtype_name
 from sprat.model.session import Feeds, Outputs
@@ -118,6 +118,11 @@ def contract_of(
     kind = next((kind for kind in _KINDS if kind == reading.kind), None)
     if kind is None:
         raise OptionError(f"{reading.kind} cannot be taught.", where="--output-kind")
+    if kind in ("classes", "sequence") and producer_of(teacher, name) == "Sigmoid":
+        raise UnsupportedModelError(
+            "the teacher has a Sigmoid over each of several columns; labels that are no "
+            "distribution cannot be taught."
+        )
     sample = feeds[info.name].shape[1:]
     is_picture = len(sample) == 3
     is_nhwc = is_picture and layout == "nhwc"
@@ -334,9 +339,11 @@ class Whole(nn.Module):  # type: ignore[misc]  # torch has no types here
         c = self.contract
         if c.probability and c.kind == "logit":
             scores = scores.sigmoid()
+        if c.probability and c.kind == "classes":
+            scores = scores.softmax(-1)
         if len(c.values) != 1:
             scores = scores.reshape(-1, *c.values)
-        if c.probability and c.kind in ("classes", "sequence"):
+        if c.probability and c.kind == "sequence":
             scores = scores.softmax(-1)
         wanted = getattr(torch, c.out_dtype)
         return scores.to(wanted) if wanted != torch.float32 else scores

@@ -15,7 +15,7 @@ from sprat.evaluate.types import OutputKind
 from sprat.model.session import Outputs
 
 Array = NDArray[Any]
-_PROBABILITY_OPERATORS = {"Sigmoid", "Softmax"}
+_ALONE, _TOGETHER = {"Sigmoid", "Softmax"}, {"Softmax"}
 _TINY = 1e-12
 _ONE = 1e-3
 _BLANK_SHARE = 0.2
@@ -93,8 +93,10 @@ def guess_reading(
         raise OptionError(
             f"output {output!r} is no tensor with an axis of samples.", where="--output"
         )
-    producer = _producer(model, output)
-    probability = producer in _PROBABILITY_OPERATORS or _sums_to_one(values)
+    producer = producer_of(model, output)
+    # Several columns behind a Sigmoid are labels of their own, and no distribution.
+    alone = values.size == len(values)
+    probability = producer in (_ALONE if alone else _TOGETHER) or _sums_to_one(values)
     chosen = kind or _guess_kind(values, "Softmax" if probability else producer, classes)
     _check_kind(values, chosen, output)
     notes = []
@@ -110,7 +112,7 @@ def guess_reading(
     return Reading(output, chosen, probability, limit, blank=blank), tuple(notes)
 
 
-def _producer(model: onnx.ModelProto, output: str) -> str:
+def producer_of(model: onnx.ModelProto, output: str) -> str:
     """Return the operator that makes ``output``, looking through shape-only operators."""
     makers = {name: node for node in model.graph.node for name in node.output}
     node = makers.get(output)
