@@ -95,6 +95,11 @@ def test_quantize_to_a_rate(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["model_wire"]["brotli"] < 2.3 * 339_241 / 8 + 12_000
     fails(sprat(*words), 2, "exactly one of")
+    fails(sprat(*words, "--max-bytes", 0), 2, "--max-bytes: must be above 0")
+    fails(sprat(*words, "--max-drop", "nan"), 2, "--max-drop: must be 0 to 100")
+    fails(sprat(*words, "--max-bytes", 9000, "--exclude", "x"), 2, "--exclude")
+    plain = ("quantize", MODEL, "--method", "static", "--data", DATA, "-o", out)
+    fails(sprat(*plain, "--max-drop", 1), 2, "go with rate-distortion alone")
 
 
 @pytest.mark.parametrize("limit", [25_000, 90_000])

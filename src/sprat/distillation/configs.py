@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -97,7 +98,7 @@ class Recipe:
         """
         holds = {
             "epochs": self.epochs is None or self.epochs >= 1,
-            "minutes": self.minutes > 0,
+            "minutes": 0 < self.minutes < math.inf,
             "batch": self.batch >= 2,
             "rate": self.rate is None or 0 < self.rate <= 10,
             "decay": 0 <= self.decay <= 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sprat.errors import OptionError
@@ -38,7 +39,7 @@ class Refine:
             OptionError: A value is out of its range.
         """
         holds = {
-            "minutes": self.minutes > 0,
+            "minutes": 0 < self.minutes < math.inf,
             "steps": self.steps is None or self.steps >= 1,
             "batch": self.batch >= 1,
             "scale_rate": 0 <= self.scale_rate <= 1,

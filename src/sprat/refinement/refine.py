@@ -60,7 +60,8 @@ class Refined:
         after: Of the best.
         bytes_before: br-11 bytes of the given point, packed.
         bytes_after: Of the best.
-        steps: Steps that were taken; given as ``Refine.steps``, they give the same bytes again.
+        steps: Steps that were taken; where they are all that were planned, they give the same bytes
+            again as ``Refine.steps``.
         best: After how many of them the best was found; 0 for the given point.
         minutes: How long it took.
     """

@@ -97,6 +97,7 @@ class Curve:
                 self.bench.clean,
                 self.samples,
                 MeanDivergence(self.bench.reference.reading),
+                seed=self.bench.seed,
                 progress=self.bench.progress,
                 spread=self.bench.spread,
             )
@@ -359,7 +360,9 @@ def _judged(curve: Curve, trial: Trial, max_drop: float) -> Trial:
     return Trial(trial.record.model_copy(update=update), trial.model)
 
 
-def smallest_under(curve: Curve, limit: int, stop: Callable[[], bool]) -> Trial:
+def smallest_under(
+    curve: Curve, limit: int, stop: Callable[[], bool], *, where: str = "--preview"
+) -> Trial:
     """Find the best point under so many br-11 bytes, such as a preview model.
 
     Args:
@@ -367,6 +370,7 @@ def smallest_under(curve: Curve, limit: int, stop: Callable[[], bool]) -> Trial:
             is looked for: a preview is smaller than the model behind it.
         limit: br-11 bytes.
         stop: Says whether time is up.
+        where: The option that asked for it, for the error.
 
     Returns:
         The trial with the least divergence that fits.
@@ -396,7 +400,7 @@ def smallest_under(curve: Curve, limit: int, stop: Callable[[], bool]) -> Trial:
     inside = [r for r in curve.trials if size(curve.trials[r]) <= limit]
     if not inside:
         late = " was found before time was up" if stop() else " is on the curve"
-        raise OptionError(f"no point of {limit:,} bytes or fewer{late}.", where="--preview")
+        raise OptionError(f"no point of {limit:,} bytes or fewer{late}.", where=where)
     low, high = max((r for r in curve.trials if r < min(inside)), default=0.0), min(inside)
     while not stop() and low > 0 and high > _NARROW_PREVIEW * low:
         middle = _rounded((low * high) ** 0.5)

@@ -16,6 +16,7 @@ from sprat.model.session import Feeds
 from sprat.progress import Progress, Watch
 from sprat.quantization.rate_distortion import Form, Point, at_bits, pack
 from sprat.refinement.config import MOST_SAMPLES, Refine
+from sprat.search.budget import holds
 from sprat.search.candidates import Bench, Trial
 from sprat.search.rate import SAMPLES, Curve, calibration_batches, smallest_under, walk
 from sprat.search.store import Store
@@ -30,17 +31,19 @@ class Target:
         bits_per_weight: Order-0 entropy of a weight.
         max_drop: The fewest bytes within so many points on ``val``.
         max_bytes: The least divergence under so many br-11 bytes.
+        where: The option that gave ``max_bytes``.
     """
 
     bits_per_weight: float | None = None
     max_drop: float | None = None
     max_bytes: int | None = None
+    where: str = "--max-bytes"
 
     def check(self) -> None:
-        """Refuse none or several.
+        """Refuse none or several, and what makes no sense.
 
         Raises:
-            OptionError: Not exactly one is given.
+            OptionError: Not exactly one is given, or it is out of its range.
         """
         given = [v for v in (self.bits_per_weight, self.max_drop, self.max_bytes) if v is not None]
         if len(given) != 1:
@@ -49,6 +52,17 @@ class Target:
                 f"--max-bytes, got {len(given)}.",
                 where="--method rate-distortion",
             )
+        if self.bits_per_weight is not None and not 0 < self.bits_per_weight <= 8:
+            raise OptionError(
+                f"must be above 0, 8 at most, got {self.bits_per_weight:g}.",
+                where="--bits-per-weight",
+            )
+        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
+            raise OptionError(
+                f"must be 0 to 100 points, got {self.max_drop:g}.", where="--max-drop"
+            )
+        if self.max_bytes is not None and self.max_bytes <= 0:
+            raise OptionError(f"must be above 0 bytes, got {self.max_bytes}.", where=self.where)
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,15 @@ class Aimed:
         return pack(self.clean, self.point, self.form)
 
 
-def aimed(setting: Setting, samples: Sequence[Feeds], aim: Target, progress: Progress) -> Aimed:
+def aimed(
+    setting: Setting,
+    samples: Sequence[Feeds],
+    aim: Target,
+    progress: Progress,
+    *,
+    seed: int = 0,
+    stop: Callable[[], bool] = lambda: False,
+) -> Aimed:
     """Find the point on a model's curve that was aimed at.
 
     Args:
@@ -80,6 +102,8 @@ def aimed(setting: Setting, samples: Sequence[Feeds], aim: Target, progress: Pro
         samples: A few calibration batches, on which cleaning is checked.
         aim: What is aimed at.
         progress: Told how far the work is.
+        seed: Chooses positions.
+        stop: Asked between points; True takes the best so far.
 
     Returns:
         The point.
@@ -99,15 +123,16 @@ def aimed(setting: Setting, samples: Sequence[Feeds], aim: Target, progress: Pro
             store=Store(Path(folder), {}),
             max_drop=100.0 if aim.max_drop is None else aim.max_drop,
             progress=Watch(progress),
+            seed=seed,
         )
         curve = Curve(bench, _batches(setting))
         if aim.bits_per_weight is not None:
             point = at_bits(curve.prepared, aim.bits_per_weight, progress)
             return Aimed(bench.clean, point, "int8")
         if aim.max_bytes is not None:
-            found = smallest_under(curve, aim.max_bytes, lambda: False)
+            found = smallest_under(curve, aim.max_bytes, stop, where=aim.where)
         else:
-            found = _cheapest(walk(curve, bench.max_drop, lambda: False), bench.max_drop)
+            found = _cheapest(walk(curve, bench.max_drop, stop), bench.max_drop)
         name = found.record.name
         rate = next(rate for rate, trial in curve.trials.items() if trial.record.name == name)
         return Aimed(bench.clean, curve.point(rate), curve.form or "int8", aim.max_bytes)
@@ -131,6 +156,8 @@ def refined(
     config: Refine | None,
     progress: Progress,
     stop: Callable[[], bool],
+    *,
+    max_drop: float | None = None,
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """Refine a point, if asked for, and say what that brought.
 
@@ -140,6 +167,7 @@ def refined(
         config: How; None does not.
         progress: Told how many steps are done.
         stop: Asked at each step; True ends with the best so far.
+        max_drop: The budget that the point holds on ``val``, and a refined one must; None without.
 
     Returns:
         The model that stores the better of the two, and notes in words.
@@ -163,5 +191,11 @@ def refined(
     took = f"{better.steps} steps in {better.minutes:.1f} minutes"
     if not better.best:
         return found.packed(), (f"refinement found nothing better: {held}, {took}",)
+    model = replace(found, point=better.point).packed()
+    if max_drop is not None and not holds(setting.reference.evaluate(model), max_drop):
+        missed = f"the refined point does not hold {max_drop:g} points on val, so it is not taken"
+        return found.packed(), (f"{missed}: {held} to {better.after:.3g}, {took}",)
     note = f"refined: {held} to {better.after:.3g}, best after {better.best} of {took}"
-    return replace(found, point=better.point).packed(), (note,)
+    if setting.data.calibration is setting.data.choice:
+        note += "; it learned from the samples that it is judged by here, for there is no train"
+    return model, (note,)

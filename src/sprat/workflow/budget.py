@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -93,7 +94,7 @@ class Budget:
             raise OptionError(
                 f"must be 0 to 100 points, got {self.max_drop:g}.", where="--max-drop"
             )
-        if not self.minutes > 0:
+        if not 0 < self.minutes < math.inf:
             raise OptionError(f"must be above 0, got {self.minutes:g}.", where="--minutes")
         if self.preview is not None and self.preview <= 0:
             raise OptionError(f"must be above 0 bytes, got {self.preview}.", where="--preview")

@@ -91,7 +91,8 @@ def quantize_file(
         seed: Seed of every choice that needs one.
         limit: At most so many samples of each split.
         progress: Told how far the work is.
-        stop: Asked at each step of the refinement; True ends it with the best so far.
+        stop: Asked between points and at each step of the refinement; True ends with the best so
+            far.
 
     Returns:
         The comparison of the written model with the original.
@@ -107,6 +108,12 @@ def quantize_file(
         _check_refine(config, refine)
     if isinstance(config, RateDistortion):
         aim.check()
+    elif aim != Target():
+        raise OptionError(
+            "--bits-per-weight, --max-drop and --max-bytes go with rate-distortion alone.",
+            where=f"--method {method}",
+            hint="'sprat optimize --max-drop' holds a budget with any method.",
+        )
     if isinstance(config, Static | RateDistortion) and data is None:
         raise OptionError(
             f"{method} quantization needs real samples; noise destroys the model.",
@@ -121,8 +128,10 @@ def quantize_file(
         setting = open_setting(model, data, options, limit=limit, progress=progress)
         samples = setting.calibration()
         if isinstance(config, RateDistortion):
-            point = aimed(setting, samples, aim, progress)
-            found_model, notes = refined(setting, point, refine, progress, stop)
+            point = aimed(setting, samples, aim, progress, seed=seed, stop=stop)
+            found_model, notes = refined(
+                setting, point, refine, progress, stop, max_drop=aim.max_drop
+            )
         else:
             ready = _ready(setting.model, config, samples[:2])
             found_model = quantize(ready, config, samples, progress=progress)
@@ -159,7 +168,8 @@ def smallest_preview(
         InputError: The model, the data or an option is wrong, or no point fits.
     """
     setting = open_setting(model, data, options, progress=progress)
-    aim = Target(max_bytes=max_bytes)
+    aim = Target(max_bytes=max_bytes, where="--preview-bytes")
+    aim.check()
     return aimed(setting, setting.calibration(), aim, progress).packed()
 
 
@@ -167,6 +177,8 @@ def _config(method: str, calibration: Calibration, exclude: tuple[str, ...]) -> 
     if method not in METHODS:
         raise OptionError(f"must be one of {', '.join(METHODS)}, got {method!r}.", where="--method")
     if METHODS[method] is RateDistortion:
+        if exclude:
+            raise OptionError("is not for rate-distortion.", where="--exclude")
         return RateDistortion()
     config = METHODS[method](exclude=exclude)  # type: ignore[call-arg]
     return replace(config, calibration=calibration) if isinstance(config, Static) else config

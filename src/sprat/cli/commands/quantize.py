@@ -99,7 +99,7 @@ def command(
     config = None
     if refine is not None or refine_steps is not None:
         config = Refine(minutes=refine or Refine.minutes, steps=refine_steps, seed=seed)
-    with bar(quiet=json) as progress, _early_end(config is not None) as stop:
+    with bar(quiet=json) as progress, _early_end(method == "rate-distortion") as stop:
         found = quantize_file(
             model,
             out,
@@ -121,6 +121,6 @@ def command(
         show(found)
 
 
-def _early_end(refines: bool) -> AbstractContextManager[Callable[[], bool]]:
-    """Let Ctrl-C end a refinement with the best so far; anything else it stops at once."""
-    return interruptible() if refines else nullcontext(lambda: False)
+def _early_end(searches: bool) -> AbstractContextManager[Callable[[], bool]]:
+    """Let Ctrl-C end a search or refinement with the best so far; anything else stops at once."""
+    return interruptible() if searches else nullcontext(lambda: False)
