@@ -29,6 +29,7 @@ from sprat.files import sha256_file
 from sprat.model.inspect import tensor_infos
 from sprat.model.load import load
 from sprat.model.session import Outputs
+from sprat.parallel import cores
 from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.layers import find_layers
 from sprat.quantization.rate_distortion.measure import shares
@@ -184,6 +185,28 @@ def test_items_come_in_order_whoever_did_them(two_nodes: Cluster, tmp_path: Path
         assert list(spread.flat(task, [5, 6]))[::2] == [25, 36]
 
 
+def test_what_goes_wrong_on_nodes_is_told(two_nodes: Cluster, tmp_path: Path) -> None:
+    with gathered(Workers(scheduler=two_nodes.address), tmp_path / "crew", silent) as spread:
+        task = Square(os.getpid(), tmp_path / "mark")
+        ahead = spread.ahead(Square(-1, tmp_path / "mark"), [13], urgent=True)
+        assert list(spread.flat(task, range(1, 12)))[::2] == [i * i for i in range(1, 12)]
+        assert ahead.take(13) is None
+        assert all("ValueError: thirteen" in note for note in spread.notes)
+        assert spread.notes
+
+
+def test_nothing_is_left_in_the_environment(tmp_path: Path) -> None:
+    before = dict(os.environ)
+    with gathered(Workers(local=2), tmp_path / "crew", silent) as spread:
+        with spread.resting():
+            assert os.environ.get("SPRAT_THREADS") == before.get("SPRAT_THREADS")
+        assert os.environ["SPRAT_THREADS"] == str(max(1, cores() // 2))
+    assert dict(os.environ) == before
+    (tmp_path / "crew").mkdir()
+    with gathered(None, tmp_path / "crew", silent):  # what a killed run left
+        assert not (tmp_path / "crew").exists()
+
+
 def test_a_scheduler_that_vanishes_takes_nothing_along(two_nodes: Cluster, tmp_path: Path) -> None:
     with gathered(Workers(scheduler=two_nodes.address), tmp_path / "crew", silent) as spread:
         found = spread.flat(Square(os.getpid(), tmp_path / "mark"), list(range(14, 400)))
@@ -222,6 +245,7 @@ def test_nodes_that_share_no_folder_are_sent_each_file_once(
             outputs = np.concatenate([part["output"] for part in parts])
             assert (outputs == wanted["output"]).all()
         assert len(sent) == len(set(sent)) > len(data.val.samples)
+        assert spread.notes == ()
         assert {s.digest for s in data.val.samples} < set(sent)
         assert len(list((tmp_path / "cluster").rglob(sent[0]))) == 1
 

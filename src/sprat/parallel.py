@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -24,6 +25,24 @@ def cores() -> int:
     asked = os.environ.get("SPRAT_THREADS", "")
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, int(asked)) if asked.isdigit() else max(1, available or 1)
+
+
+@contextmanager
+def cores_set(asked: str | None) -> Iterator[None]:
+    """Have ``SPRAT_THREADS`` say something else while inside; None says nothing."""
+    before = os.environ.get("SPRAT_THREADS")
+    _say(asked)
+    try:
+        yield
+    finally:
+        _say(before)
+
+
+def _say(asked: str | None) -> None:
+    if asked is None:
+        os.environ.pop("SPRAT_THREADS", None)
+    else:
+        os.environ["SPRAT_THREADS"] = asked
 
 
 def ordered_map(function: Callable[[T], R], items: Iterable[T], *, ahead: int = 2) -> Iterator[R]:

@@ -9,6 +9,7 @@ never what, nor the order in which it is used.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
@@ -56,9 +57,11 @@ class Spread:
 
     Attributes:
         parties: How many take part; 1 here.
+        notes: What went wrong elsewhere, in words.
     """
 
     parties: int = 1
+    notes: tuple[str, ...] = ()
 
     def pieces(self, count: int, size: int) -> list[range]:
         """Cut ``range(count)`` into pieces; into one where nobody else takes part.
@@ -70,6 +73,10 @@ class Spread:
         """
         step = max(size, count // (_PIECES * self.parties)) if self.parties > 1 else max(1, count)
         return [range(i, min(i + step, count)) for i in range(0, count, step)]
+
+    def resting(self) -> AbstractContextManager[None]:
+        """While inside, this process may have all cores: nobody else takes part."""
+        return nullcontext()
 
     def flat(self, task: Task[T, R], items: Sequence[T]) -> Iterator[R]:
         """Yield what a task yields for each item, in the order of the items.

@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import uuid4
 
 from sprat.crew import node
 from sprat.crew.parcels import Depot, chunks
+from sprat.parallel import cores_set
 from sprat.progress import Progress
 from sprat.spread import Ahead, Spread, Task
 
@@ -29,6 +32,8 @@ R = TypeVar("R")
 _LOOK = 0.2
 #: A node is late that takes so many times what the main process took for an item, and so long.
 _TIMES, _SECONDS = 4.0, 20.0
+#: It is late after so long where the main process did none of the list.
+_UNKNOWN = 60.0
 #: Seconds for threads to see that it is over; they hold nothing that could not be lost.
 _PATIENCE = 5.0
 #: Seconds for fetching what an item yielded.
@@ -71,12 +76,19 @@ class Crew(Spread):
         client: Connected to the scheduler.
         depot: Where tasks are left for nodes.
         progress: Told while this process waits for a node; what it raises ends the waiting.
+        threads: ``SPRAT_THREADS`` as it was before others took their share of the cores.
     """
 
-    def __init__(self, client: Client, depot: Depot, progress: Progress) -> None:
+    def __init__(
+        self, client: Client, depot: Depot, progress: Progress, threads: str | None = None
+    ) -> None:
         self._client = client
         self._depot = depot
         self._progress = progress
+        self._threads_before = threads
+        self._bad: dict[str, str] = {}
+        self._sending: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._counted = (-math.inf, 0)
         self._changed = threading.Condition()
         self._works: list[_Work] = []
         self._ended = False
@@ -87,6 +99,10 @@ class Crew(Spread):
         ]
         for thread in self._threads:
             thread.start()
+
+    def resting(self) -> AbstractContextManager[None]:
+        """While inside, this process may have all cores."""
+        return cores_set(self._threads_before)
 
     def flat(self, task: Task[Any, R], items: Sequence[Any]) -> Iterator[R]:
         """Yield what a task yields for each item, in the order of the items."""
@@ -122,7 +138,8 @@ class Crew(Spread):
             work: What the item belongs to.
             item: The item.
         """
-        late = time.monotonic() + (_SECONDS + _TIMES * work.longest if work.longest else math.inf)
+        allowed = _SECONDS + _TIMES * work.longest if work.longest else _UNKNOWN
+        late = time.monotonic() + allowed
         with self._changed:
             unit = work.units.pop(item, _Unit(item))
             waits = unit.state == "running"
@@ -134,13 +151,22 @@ class Crew(Spread):
             self._progress(_WAITING, 1, 1)
         return unit.values
 
+    @property
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What went wrong on nodes, in words."""
+        return tuple(
+            f"WARNING: the node {address} took no part any more ({reason})"
+            for address, reason in sorted(self._bad.items())
+        )
+
     def close(self) -> None:
         """Hand out nothing more; items that are under way are forgotten."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+        end = time.monotonic() + _PATIENCE
         for thread in self._threads:
-            thread.join(_PATIENCE)
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _open(self, task: Task[Any, Any], items: Sequence[Any], *, urgent: bool) -> _Work:
         units = {item: _Unit(item) for item in items}
@@ -159,7 +185,9 @@ class Crew(Spread):
         """Keep one node busy until the end."""
         while (claimed := self._claim()) is not None:
             work, unit = claimed
-            values = self._carried_out(work.name, unit.item)
+            values = None
+            with suppress(Exception):  # Dask raises what it likes; the item is then done here
+                values = self._carried_out(work.name, unit.item)
             with self._changed:
                 if unit.state == "running":
                     unit.state, unit.values = "over", values
@@ -179,22 +207,39 @@ class Crew(Spread):
 
     def _carried_out(self, name: str, item: Any) -> list[Any] | None:
         """Let a node carry out an item; None where it could not."""
-        for _ in range(self.parties):
-            answer = self._asked(name, item)
+        wanted = ""
+        for _ in range(2 * self.parties):
+            answer = self._asked(name, item, wanted)
             if isinstance(answer, node.Done):
                 return answer.values
-            if not isinstance(answer, node.Lacking):
+            if isinstance(answer, node.Failed):
+                self._bad[answer.node] = answer.reason  # it is asked no more
+                wanted = ""
+            elif isinstance(answer, node.Lacking):
+                wanted = answer.node
+                with self._sending[wanted]:
+                    self._supply(wanted, name)
+            else:
                 return None
-            self._supply(answer.node, name)
         return None
 
-    def _asked(self, name: str, item: Any) -> object:
-        """Ask any node once; None where it died, or the cluster did."""
+    def _asked(self, name: str, item: Any, wanted: str) -> object:
+        """Ask a node once, any that is not bad or that one; None where it or the cluster died."""
+        at = [wanted] if wanted else self._good() if self._bad else None
+        if at == []:
+            return None
         place, key = str(self._depot.folder), f"sprat-{uuid4().hex}"
         over = threading.Event()
         try:
             asked = self._client.submit(
-                node.work, node.about(), place, name, item, key=key, pure=False
+                node.work,
+                node.about(),
+                place,
+                name,
+                item,
+                key=key,
+                workers=at,
+                allow_other_workers=bool(wanted),
             )
             asked.add_done_callback(lambda _: over.set())
             while self._is_up():
@@ -213,6 +258,8 @@ class Crew(Spread):
             said = self._client.run(node.lacking, sources, workers=[address])
             wanted = {name: sources[name] for name in said[address]}
             for sent in chunks(wanted):
+                if self._ended:
+                    return
                 self._client.run(node.receive, sent, workers=[address])
         except (OSError, KeyError, TimeoutError):
             return
@@ -221,4 +268,12 @@ class Crew(Spread):
         return not self._ended and self._client.status == "running" and self._nodes() > 0
 
     def _nodes(self) -> int:
-        return len(self._client.nthreads())
+        """Count the nodes; the scheduler is asked once a second by all threads together."""
+        since, count = self._counted
+        if time.monotonic() > since + 1:
+            count = len(self._client.nthreads())
+            self._counted = (time.monotonic(), count)
+        return count
+
+    def _good(self) -> list[str]:
+        return [address for address in self._client.nthreads() if address not in self._bad]

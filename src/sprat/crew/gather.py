@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from sprat.crew.extra import require
 from sprat.crew.parcels import Depot
 from sprat.crew.workers import Workers
 from sprat.errors import OptionError
-from sprat.parallel import cores
+from sprat.parallel import cores, cores_set
 from sprat.progress import Progress
 from sprat.spread import ALONE, Spread
 
@@ -45,14 +46,15 @@ def gathered(workers: Workers | None, folder: Path, progress: Progress) -> Itera
         PackageMissingError: ``distributed`` is not installed.
     """
     if workers is None or workers == Workers():
+        shutil.rmtree(folder, ignore_errors=True)  # of a killed run that had some
         yield ALONE
         return
     require()
-    depot = Depot(folder)
+    depot, threads = Depot(folder), os.environ.get("SPRAT_THREADS")
     try:
         with _quiet(), _client(workers, depot.folder) as client:
             _examine(client)
-            crew = Crew(client, depot, progress)
+            crew = Crew(client, depot, progress, threads)
             try:
                 yield crew
             finally:
@@ -72,7 +74,8 @@ def _client(workers: Workers, folder: Path) -> Iterator[Client]:
     # This process is one of them. Loopback alone, no dashboard, and no limit of memory below
     # that of the machine, which the command line sets already.
     with (
-        _cores_shared(workers.local),
+        _environment_kept(),
+        cores_set(str(max(1, cores() // workers.local))),
         LocalCluster(
             n_workers=workers.local - 1,
             threads_per_worker=1,
@@ -135,17 +138,15 @@ def _examine(client: Client) -> None:
 
 
 @contextmanager
-def _cores_shared(parties: int) -> Iterator[None]:
-    """Let this process and those that it starts take their share of the cores."""
-    before = os.environ.get("SPRAT_THREADS")
-    os.environ["SPRAT_THREADS"] = str(max(1, cores() // parties))
+def _environment_kept() -> Iterator[None]:
+    """Take back what Dask says to libraries for the processes that it starts: threads, memory."""
+    before = dict(os.environ)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["SPRAT_THREADS"]
-        else:
-            os.environ["SPRAT_THREADS"] = before
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from threadpoolctl import threadpool_limits
 
 from sprat.crew.parcels import Chunk, MissingError, Shelf
-from sprat.model.session import open_session, run
+from sprat.model.session import Feeds, open_session, run
 from sprat.record.versions import versions
 from sprat.spread import Task
 
@@ -43,8 +43,9 @@ class Lacking:
 
 @dataclass(frozen=True)
 class Failed:
-    """What went wrong; the main process will see for itself."""
+    """What went wrong on the node whose address this is; the main process will see for itself."""
 
+    node: str
     reason: str
 
 
@@ -53,7 +54,8 @@ def about() -> dict[str, str]:
     """Return the versions of a node, and a hash of how it computes.
 
     The same versions give other bits on another kind of processor: the hash is of a convolution
-    by ONNX Runtime and a factorization by LAPACK, both of which choose their code by it.
+    and an integer product by ONNX Runtime (the latter saturates on some), and a factorization by
+    LAPACK, all of which choose their code by it.
     """
     return {"sprat": version("sprat"), **versions(), "arithmetic": _arithmetic()}
 
@@ -67,20 +69,32 @@ def _arithmetic() -> str:
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"]),
         helper.make_node("Softmax", ["c"], ["y"], axis=1),
+        helper.make_node("MatMulInteger", ["u", "s"], ["i"]),
     ]
     graph = helper.make_graph(
         nodes,
         "arithmetic",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16, 16, 16])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [weight],
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16, 16, 16]),
+            helper.make_tensor_value_info("u", TensorProto.UINT8, [8, 64]),
+        ],
+        [
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("i", TensorProto.INT32, None),
+        ],
+        [weight, numpy_helper.from_array(draw.integers(100, 128, (64, 8), np.int8), "s")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    found = run(open_session(model), {"x": draw.random((1, 16, 16, 16), np.float32)})["y"]
+    feeds: Feeds = {
+        "x": draw.random((1, 16, 16, 16), np.float32),
+        "u": np.full((8, 64), 255, np.uint8),
+    }
+    found = run(open_session(model), feeds)
     with threadpool_limits(limits=1):
         rows = draw.random((300, 200))
         factor = scipy.linalg.cholesky(rows.T @ rows)
-    return hashlib.sha256(found.tobytes() + factor.tobytes()).hexdigest()[:16]
+    bits = found["y"].tobytes() + found["i"].tobytes() + factor.tobytes()
+    return hashlib.sha256(bits).hexdigest()[:16]
 
 
 def work(agreed: dict[str, str], place: str, name: str, item: Any) -> Done | Lacking | Failed:
@@ -97,9 +111,9 @@ def work(agreed: dict[str, str], place: str, name: str, item: Any) -> Done | Lac
     """
     from distributed import get_worker
 
-    if about() != agreed:
-        return Failed("other versions, or another kind of processor")
     node = get_worker()
+    if about() != agreed:
+        return Failed(node.address, "other versions, or another kind of processor")
     try:
         task = _crate(node.local_directory).task(name, Path(place))
         with threadpool_limits(limits=1):
@@ -107,7 +121,7 @@ def work(agreed: dict[str, str], place: str, name: str, item: Any) -> Done | Lac
     except MissingError:
         return Lacking(node.address)
     except Exception as error:  # whatever it is, the main process meets it, too, and says so
-        return Failed(f"{type(error).__name__}: {error}")
+        return Failed(node.address, f"{type(error).__name__}: {error}")
 
 
 def lacking(sources: dict[str, Path], dask_worker: Any = None) -> list[str]:

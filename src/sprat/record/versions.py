@@ -6,7 +6,7 @@ import os
 import platform
 from importlib.metadata import version
 
-_LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxslim", "brotli", "numba", "pillow")
+_LIBRARIES = ("numpy", "scipy", "onnx", "onnxruntime", "onnxslim", "brotli", "numba", "pillow")
 
 
 def versions() -> dict[str, str]:

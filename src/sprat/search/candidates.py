@@ -10,11 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from sprat.errors import NoGainError, SpratError
 from sprat.evaluate.evaluate import Reference
+from sprat.evaluate.reading import Answers
 from sprat.evaluate.speed import measure_speed
 from sprat.evaluate.types import Evaluation, Speed
 from sprat.files import sha256
@@ -88,6 +90,7 @@ class Bench:
         progress: Told how far the work is; ends it where time is up.
         source: What is made small, in the record's word.
         own: What a student scores before any quantization; None where the original is made small.
+        seed: Of every choice that needs one.
         spread: Who takes part.
     """
 
@@ -101,6 +104,7 @@ class Bench:
     progress: Watch = field(default_factory=lambda: Watch(silent))
     source: Source = "original"
     own: Evaluation | None = None
+    seed: int = 0
 
     def named(self, name: str) -> str:
         """Return a candidate's name in the run: a student's candidates say whose they are."""
@@ -113,8 +117,15 @@ class Bench:
     spread: Spread = ALONE
 
     def alone(self) -> Bench:
-        """Return the same without listeners and helpers, so that it can travel."""
-        return replace(self, progress=Watch(silent), spread=ALONE)
+        """Return what makes, weighs and times a candidate: without listeners, helpers and answers.
+
+        A user's metric may be found in this process alone, and the answers may be large.
+        """
+        none = np.empty(0)
+        bare = replace(
+            self.reference, outputs={}, answers=Answers(none, none), scores=none, metric=None
+        )
+        return replace(self, reference=bare, progress=Watch(silent), spread=ALONE)
 
     def propose(self, name: str, config: Config, note: str = "") -> Trial:
         """Make and measure one candidate of :data:`PROPOSALS` or a repaired one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -135,7 +136,8 @@ def _optimize(
     clock.last_look = _last_look_seconds(setting, clock.stages["read and run the original"])
     pupil = None
     if request.student is not None:
-        pupil = teach_pupil(request, setting, out, clock, progress, told)
+        with spread.resting():
+            pupil = teach_pupil(request, setting, out, clock, progress, told)
     with clock.stage("clean"):
         lines = _lines(request, setting, out / ".work", pupil, progress, spread)
     begun = begin(lines[0].bench)
@@ -170,7 +172,8 @@ def _optimize(
         last,
         spread.parties,
     )
-    return write(out, setting, found, clock, progress)
+    told_of = replace(setting, notes=(*setting.notes, *spread.notes))
+    return write(out, told_of, found, clock, progress)
 
 
 def _lines(

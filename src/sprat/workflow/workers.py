@@ -95,8 +95,9 @@ def work_apart(
                     if worker.process.exitcode:
                         lost.append(f"worker {worker.number} ended by {worker.process.exitcode}")
     finally:
+        for worker in crew:  # nothing can be half-written: files get their names at the end
+            worker.process.kill()
         for worker in crew:
-            worker.process.terminate()
             worker.process.join()
     if errors and len(errors) + len(lost) == count:
         raise errors[0]
@@ -105,7 +106,7 @@ def work_apart(
             f"all {count} workers were killed ({lost[0]}).",
             hint="The same command goes on; fewer --workers take less memory.",
         )
-    return lost
+    return [*lost, *(f"a worker ended with an error: {error}" for error in errors)]
 
 
 def _hire(job: Job, count: int) -> list[_Worker]:
