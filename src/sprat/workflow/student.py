@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,7 +15,7 @@ import onnx
 
 from sprat import __version__
 from sprat.data.labels import listed_classes
-from sprat.data.options import DataOptions, as_toml
+from sprat.data.options import DataOptions, as_toml, as_words
 from sprat.distillation.configs import Recipe, Student
 from sprat.evaluate.speed import measure_speed
 from sprat.evaluate.types import Evaluation, Speed
@@ -28,6 +30,7 @@ from sprat.record.schema import (
     CandidateRecord,
     ChoiceRecord,
     DistillationRecord,
+    EpochRecord,
     FileRecord,
     LogEntry,
     Run,
@@ -116,7 +119,9 @@ def write(asked: Asked, found: Found, clock: Clock, progress: Progress) -> Run:
         before = wire_bytes(total_bytes(asked.teacher), exact=False)
         after = wire_bytes(content)
     with clock.stage("look at test once"):
-        test = _last_look(setting, found.model, progress)
+        # Who ended the training may go on with it: test is looked at when it is done.
+        unripe = found.trained.ended == "interrupted" or _is_untaught(found.trained.curve)
+        test = None if unripe else _last_look(setting, found.model, progress)
     write_atomic(out / "model.onnx", content)
     (out / "preview.onnx").unlink(missing_ok=True)  # of an earlier run
     write_atomic(out / "sprat.toml", as_toml(found_options(setting)))
@@ -166,6 +171,8 @@ def _record(
     (before, after), (validation, test) = wires, evaluations
     name = asked.student.name
     reason = f"Epoch {trained.best + 1} of {len(trained.curve)} is the best on val."
+    if _is_untaught(trained.curve):
+        reason = "No epoch was finished: this student has learned next to nothing."
     candidate = CandidateRecord(
         name=name,
         method="distill",
@@ -246,10 +253,17 @@ def _entry(
 def in_words(taught: DistillationRecord, metric: str) -> str:
     """Say how a training went, for the log."""
     last = taught.curve[-1]
+    if _is_untaught(taught.curve):
+        return f"0 of {taught.planned} epochs ({taught.ended}), {metric} on val {last.score:.2%}"
     return (
         f"{len(taught.curve)} of {taught.planned} epochs ({taught.ended}), the best is "
         f"{taught.best}; last loss {last.loss:.4f}, {metric} on val {last.score:.2%}"
     )
+
+
+def _is_untaught(curve: Sequence[EpochRecord]) -> bool:
+    """Say whether the training ended within its first epoch, which then has no mean loss."""
+    return math.isnan(curve[-1].loss)
 
 
 def torch_versions() -> dict[str, str]:
@@ -267,6 +281,7 @@ def _command(asked: Asked, epochs: int) -> str:
     words += network_words(student)
     if asked.limit is not None:
         words += ["--limit", str(asked.limit)]
+    words += as_words(asked.setting.said)
     plain = Recipe()
     for field in fields(Recipe):
         value = getattr(asked.recipe, field.name)

@@ -23,7 +23,8 @@ from sprat.distillation.teacher import Teacher
 from sprat.distillation.train import Lesson, Told, train
 from sprat.distillation.views import Views
 from sprat.errors import OptionError
-from sprat.files import sha256, sha256_file
+from sprat.files import sha256
+from sprat.model.load import identity
 from sprat.progress import Progress
 from sprat.record.versions import versions
 from sprat.workflow.budget import Clock
@@ -180,7 +181,7 @@ def _answers(asked: Asked) -> str:
     """Return what the teacher's answer to a sample depends on, besides the sample."""
     setting = asked.setting
     parts = (
-        sha256_file(asked.teacher),
+        identity(asked.teacher),
         repr(setting.data.preprocess),
         setting.reference.reading.output,
         versions()["onnxruntime"],
@@ -204,6 +205,7 @@ def _key(asked: Asked, body: nn.Module) -> str:
         setting.options.metric,
         asdict(asked.student),
         asked.recipe.decides(),
+        asked.recipe.minutes if asked.recipe.epochs is None else None,  # they decide the epochs
         asked.seed,
         [version(name) for name in ("torch", "torchvision", "sprat")],
     )
