@@ -92,7 +92,7 @@ def in_browser(proof: Proof) -> list[str]:
         for v in proof.visits
     ]
     return [
-        f"In {proof.browser} with onnxruntime-web {proof.runtime}: {native.samples} answers, "
+        f"In {proof.browser} with {proof.runtime}: {native.samples} answers, "
         f"{100 * (1 - native.agreement):.2f} % other than native's; one run on {timing.threads} "
         f"thread takes {timing.ratio:.3f} of the teacher's time ({timing.interval.low:.3f} to "
         f"{timing.interval.high:.3f}), {timing.median:.1f} ms.",
@@ -113,7 +113,7 @@ def markdown(options: argparse.Namespace, student: Run, small: Run, date: str) -
         f"# Fish: a {lesson.student} within the hour",
         "",
         f"`python -m benchmarks.student --width {options.width:g} --size {options.size} "
-        f"--minutes {options.minutes:g}`, {date}. {machine()}, torch {student.versions['torch']}.",
+        f"--minutes {options.minutes:g} --max-drop {options.max_drop:g}`, {date}. {machine()}, torch {student.versions['torch']}.",
         f"From scratch, {lesson.parameters:,} parameters, {len(lesson.curve)} epochs, "
         f"{minutes:.1f} minutes in all. Accuracy on {last.samples:,} test doodles; the teacher's "
         f"({teacher.raw / 1e6:.1f} MB) is {last.reference:.2%}. Time is the native ratio to the "
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--student", default="mobilenet_v3_small")
     parser.add_argument("--width", type=float, default=0.75)
     parser.add_argument("--size", default="112x112")
-    parser.add_argument("--max-drop", type=float, default=2.0)
+    parser.add_argument("--max-drop", type=float, default=1.0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     student, small = taught(options), made_small(options)

@@ -72,6 +72,16 @@ def test_the_sentences_of_the_lean_runtime() -> None:
     assert f"ONNX Runtime Web is {float(sizes['ONNX Runtime Web']):,.0f} KB" in page
 
 
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+def test_the_student(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    end = text.index("benchmarks/results/student.md")
+    told = re.findall(r"\d+,\d{3}|[+-]\d\.\d\d|0\.\d{3}", text[text.rindex("\n\n", 0, end) : end])
+    assert len(told) == 5
+    measured = (ROOT / "benchmarks/results/student.md").read_text(encoding="utf-8")
+    assert [figure for figure in told if figure not in measured] == []
+
+
 @pytest.mark.parametrize("page", ["docs/delivery.md", "docs/delivery.zh-CN.md"])
 def test_what_a_visitor_gets(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
