@@ -113,7 +113,8 @@ def markdown(options: argparse.Namespace, student: Run, small: Run, date: str) -
         f"# Fish: a {lesson.student} within the hour",
         "",
         f"`python -m benchmarks.student --width {options.width:g} --size {options.size} "
-        f"--minutes {options.minutes:g} --max-drop {options.max_drop:g}`, {date}. {machine()}, torch {student.versions['torch']}.",
+        f"--minutes {options.minutes:g} --max-drop {options.max_drop:g}`, {date}. {machine()}, "
+        f"torch {student.versions['torch']}.",
         f"From scratch, {lesson.parameters:,} parameters, {len(lesson.curve)} epochs, "
         f"{minutes:.1f} minutes in all. Accuracy on {last.samples:,} test doodles; the teacher's "
         f"({teacher.raw / 1e6:.1f} MB) is {last.reference:.2%}. Time is the native ratio to the "
