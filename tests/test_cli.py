@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sprat.model.load import save
+from sprat.model.session import Feeds, open_session, run
+from tests.models import images, with_external_data
 from tests.networks import cnn, mlp
 
 EXAMPLE = Path(__file__).parents[1] / "examples/doodles"
@@ -117,6 +120,30 @@ def test_compare() -> None:
     assert found["evaluation"]["agreement"] == 1
     assert found["evaluation"]["drop"] == 0
     assert found["evaluation"]["flips"] == []
+
+
+EXACT = """
+import numpy as np
+
+first = {}
+
+def same(outputs, labels):
+    values = outputs["output"]
+    known = first.setdefault(len(values), values)
+    return np.full(len(values), float(np.array_equal(known, values)))
+"""
+
+
+def test_an_original_that_stays_is_written_with_the_weights_beside_it(tmp_path: Path) -> None:
+    model = with_external_data(tmp_path / "model.onnx")
+    (tmp_path / "exact.py").write_text(EXACT)
+    np.savez(tmp_path / "data.npz", input=images(80))
+    words = ("optimize", model, "--data", "data.npz", "--out", "out", "--metric", "exact:same")
+    done = sprat(*words, "--max-drop", 0, "--minutes", 0.1, "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["choice"]["candidate"] == "original", done.stderr
+    x: Feeds = {"input": images(4, seed=1)}
+    wanted, found = (run(open_session(p), x) for p in (model, tmp_path / "out/model.onnx"))
+    assert np.array_equal(wanted["output"], found["output"])
 
 
 def test_nothing_gained_is_an_error(tmp_path: Path) -> None:

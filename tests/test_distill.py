@@ -201,7 +201,22 @@ def test_interrupted_at_once_it_still_writes_a_student(here: Path) -> None:
     found = whole_way(here, "out", stop=lambda: True)
     assert found.distillation is not None
     assert len(found.distillation.curve) == 1
+    assert found.choice.reason.startswith("No epoch was finished")
+    assert found.log[-1].notes.startswith("0 of 3 epochs (interrupted)")
+    assert found.choice.test is None  # it is looked at when the training is done
     open_session(here / "out/model.onnx")
+
+
+def test_more_minutes_plan_a_training_anew(here: Path) -> None:
+    def states() -> int:
+        return len(list((here / "out/.work").glob("training-*.pt")))
+
+    for minutes, count in ((0.03, 1), (0.05, 2)):
+        taught(here, "out", recipe=replace(FAST, epochs=None, minutes=minutes))
+        assert states() == count
+    for minutes in (4, 5):  # with their number given, minutes decide nothing
+        taught(here, "out", recipe=replace(FAST, epochs=1, minutes=minutes))
+        assert states() == 3
 
 
 def test_time_plans_the_epochs_and_ends_them(here: Path) -> None:

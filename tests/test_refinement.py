@@ -28,6 +28,8 @@ from sprat.refinement.distance import distance
 from sprat.refinement.graph import Graph
 from sprat.refinement.refine import refine
 from sprat.refinement.weights import Weights
+from sprat.workflow.aim import Target
+from sprat.workflow.step import quantize_file
 from tests.networks import build, cnn, feeds, mlp
 
 EXAMPLE = Path(__file__).parents[1] / "examples/doodles"
@@ -345,6 +347,24 @@ def test_the_command_refines(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "held-out calibration samples" in done.stdout + done.stderr
     assert "10 steps" in read(tmp_path)[0].notes
+    open_session(out)
+
+
+def test_a_refined_point_must_hold_what_was_aimed_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sprat.workflow.aim.holds", lambda *_: False)
+    out = tmp_path / "small.onnx"
+    found = quantize_file(
+        EXAMPLE / "doodles.onnx",
+        out,
+        "rate-distortion",
+        data=EXAMPLE / "data",
+        target=Target(max_drop=30.0),
+        refine=Refine(steps=20),
+        limit=40,
+    )
+    assert any("does not hold 30 points on val, so it is not taken" in n for n in found.notes)
     open_session(out)
 
 

@@ -311,7 +311,7 @@ def _spent(curve: Curve) -> float:
 
 
 def _demanded(curve: Curve, evaluation: Evaluation) -> float:
-    if evaluation.agreement == 1.0:
+    if evaluation.agreement == 1.0 and evaluation.drop <= 0.0:
         return 0.0
     return _expected(curve, evaluation) + _caution(evaluation) * standard_error(evaluation)
 
