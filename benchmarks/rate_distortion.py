@@ -8,7 +8,8 @@ Usage:
 
 Peers: onnxruntime dynamic and static, onnx-shrink-ray (``benchmarks.peers``), and NNCodec (ISO/IEC
 15938-17, ``benchmarks/nncodec_peer.py``) at several quantization parameters. Everything is judged
-on the choice split. Writes ``benchmarks/results/rate_distortion.md`` and ``.svg``.
+on the choice split. Writes ``rate_distortion.json``, ``.md`` and ``.svg`` into ``results``;
+models that are not named stay as they were measured.
 """
 
 from __future__ import annotations
@@ -136,23 +137,42 @@ def summary(rows: Sequence[Row]) -> str:
     )
 
 
-def markdown(rows: Sequence[Row], samples: dict[str, int]) -> str:
+@dataclass(frozen=True)
+class Measured:
+    """All points of one model, and when and where they were made."""
+
+    when: str
+    samples: int
+    rows: list[Row]
+
+
+def known() -> dict[str, Measured]:
+    """Return what was measured before, by model."""
+    path = RESULTS / "rate_distortion.json"
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    return {
+        name: Measured(one["when"], one["samples"], [Row(**row) for row in one["rows"]])
+        for name, one in found.items()
+    }
+
+
+def markdown(found: dict[str, Measured]) -> str:
     lines = [
         "# Rate against distortion",
         "",
-        f"`python -m benchmarks.rate_distortion`, {datetime.now(UTC).date().isoformat()}. "
-        f"{machine()}.",
-        "",
-        "Bytes are br-11 of the file, of Sprat's two forms (int8, packed INT4) the smaller; for "
-        "NNCodec its bitstream, without the graph. Everything on the choice split.",
+        "`python -m benchmarks.rate_distortion`. Bytes are br-11 of the file, of Sprat's two forms "
+        "(int8, packed INT4) the smaller; for NNCodec its bitstream, without the "
+        "graph. Everything on the choice split.",
         "",
         "![Bytes against divergence](rate_distortion.svg)",
     ]
-    for model in dict.fromkeys(r.model for r in rows):
-        own = sorted((r for r in rows if r.model == model), key=lambda r: -r.bytes)
+    for model, measured in found.items():
+        own = sorted(measured.rows, key=lambda r: -r.bytes)
         lines += [
             "",
-            f"## {model}, {samples[model]} samples",
+            f"## {model}, {measured.samples} samples",
+            "",
+            measured.when,
             "",
             summary(own),
             "",
@@ -177,19 +197,23 @@ def main() -> None:
     parser.add_argument("--nncodec", type=Path, help="the other environment's interpreter")
     parser.add_argument("--limit", type=int, default=None, help="samples of each split")
     options = parser.parse_args()
-    rows: list[Row] = []
-    samples = {}
+    found = known()
     for name, model, data in options.model or ():
         ground = open_ground(Path(model), Path(data), options.limit)
-        samples[name] = len(ground.reference.dataset.samples)
+        rows: list[Row] = []
         with tempfile.TemporaryDirectory(prefix="curve-") as place:
             rows += peers(name, Path(model), Path(data), ground, Path(place))
             if options.nncodec is not None:
                 rows += nncodec(name, options.nncodec, ground, Path(place))
         rows += ours(name, ground)
+        when = f"{datetime.now(UTC).date().isoformat()}. {machine()}."
+        found[name] = Measured(when, len(ground.reference.dataset.samples), rows)
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "rate_distortion.md").write_text(markdown(rows, samples))
-        shown = [asdict(r) | {"divergence": max(r.divergence, 1e-7)} for r in rows]
+        kept = {key: asdict(one) for key, one in found.items()}
+        (RESULTS / "rate_distortion.json").write_text(json.dumps(kept, indent=1))
+        (RESULTS / "rate_distortion.md").write_text(markdown(found))
+        every = [row for one in found.values() for row in one.rows]
+        shown = [asdict(r) | {"divergence": max(r.divergence, 1e-7)} for r in every]
         (RESULTS / "rate_distortion.svg").write_text(curves(shown, "family", "method"))
     print((RESULTS / "rate_distortion.md").read_text())
 
