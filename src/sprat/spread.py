@@ -57,11 +57,9 @@ class Spread:
 
     Attributes:
         parties: How many take part; 1 here.
-        notes: What went wrong elsewhere, in words.
     """
 
     parties: int = 1
-    notes: tuple[str, ...] = ()
 
     def pieces(self, count: int, size: int) -> list[range]:
         """Cut ``range(count)`` into pieces; into one where nobody else takes part.
@@ -73,6 +71,11 @@ class Spread:
         """
         step = max(size, count // (_PIECES * self.parties)) if self.parties > 1 else max(1, count)
         return [range(i, min(i + step, count)) for i in range(0, count, step)]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What went wrong elsewhere, in words: nothing here."""
+        return ()
 
     def resting(self) -> AbstractContextManager[None]:
         """While inside, this process may have all cores: nobody else takes part."""

@@ -81,7 +81,7 @@ def _data_options(given: dict[str, Any]) -> Any:
     """Turn the words of the command line into ``DataOptions``."""
     from pydantic import ValidationError
 
-    from sprat.data.options import DataOptions
+    from sprat.data.options import FLAGS, DataOptions
 
     values: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     for key in ("size", "crop"):
@@ -95,7 +95,7 @@ def _data_options(given: dict[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "options"
-        shown = {"kind": "output-kind", "name": "output"}.get(name, name)
+        shown = FLAGS.get(name, name)
         raise OptionError(f"{first['msg']}, got {first['input']!r}.", where=f"--{shown}") from error
 
 

@@ -152,7 +152,7 @@ class Crew(Spread):
         return unit.values
 
     @property
-    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
+    def notes(self) -> tuple[str, ...]:
         """What went wrong on nodes, in words."""
         return tuple(
             f"WARNING: the node {address} took no part any more ({reason})"

@@ -30,7 +30,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 #: Options of another name on the command line, and those that it does not have.
-_FLAGS = {"name": "output", "kind": "output-kind"}
+FLAGS = {"name": "output", "kind": "output-kind"}
 _UNSAID = {"interpolation", "pad"}
 
 
@@ -140,7 +140,7 @@ def as_words(options: DataOptions) -> list[str]:
             continue
         joint = "x" if key in ("size", "crop") else ","
         text = joint.join(map(str, value)) if isinstance(value, tuple) else str(value)
-        words += [f"--{_FLAGS.get(key, key)}", text]
+        words += [f"--{FLAGS.get(key, key)}", text]
     return words
 
 

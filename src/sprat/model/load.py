@@ -94,7 +94,7 @@ def is_whole(path: Path) -> bool:
     return len(total_bytes(path)) == path.stat().st_size
 
 
-def identity(path: Path) -> str:
+def sha256_model(path: Path) -> str:
     """Return the SHA-256 of a model with its external data: what any result depends on."""
     return sha256(total_bytes(path))
 

@@ -39,8 +39,18 @@ def holds(evaluation: Evaluation, max_drop: float) -> bool:
         evaluation: On the choice split.
         max_drop: The budget in points.
     """
-    identical = evaluation.agreement == 1.0 and evaluation.drop <= 0.0
-    return identical or cautious_drop(evaluation) <= max_drop
+    return costs_nothing(evaluation) or cautious_drop(evaluation) <= max_drop
+
+
+def costs_nothing(evaluation: Evaluation) -> bool:
+    """Say whether every answer is the original's, so that there is no luck to be cautious about.
+
+    A user's own metric may see a difference where the answers are the same; it has the last word.
+
+    Args:
+        evaluation: On the choice split.
+    """
+    return evaluation.agreement == 1.0 and evaluation.drop <= 0.0
 
 
 def choose(

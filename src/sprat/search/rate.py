@@ -28,7 +28,7 @@ from sprat.quantization.rate_distortion import (
     prepare,
 )
 from sprat.quantization.rate_distortion.layers import find_layers
-from sprat.search.budget import standard_error
+from sprat.search.budget import costs_nothing, standard_error
 from sprat.search.candidates import Bench, Trial
 from sprat.spread import ALONE, Spread, Task
 
@@ -311,7 +311,7 @@ def _spent(curve: Curve) -> float:
 
 
 def _demanded(curve: Curve, evaluation: Evaluation) -> float:
-    if evaluation.agreement == 1.0 and evaluation.drop <= 0.0:
+    if costs_nothing(evaluation):
         return 0.0
     return _expected(curve, evaluation) + _caution(evaluation) * standard_error(evaluation)
 
@@ -376,36 +376,48 @@ def smallest_under(
         The trial with the least divergence that fits.
 
     Raises:
+        NoGainError: The model has no layer that can be quantized so.
         OptionError: No point fits.
     """
-
-    def size(trial: Trial) -> int:
-        return trial.record.wire.brotli if trial.record.wire is not None else 1 << 62
-
     weights = sum(math.prod(layer.shape) for layer in find_layers(curve.bench.clean))
     if not weights:
         raise NoGainError("rate-distortion quantization found no Conv, Gemm or MatMul weights.")
-    alone, most = not curve.trials, len(curve.trials) + 3 * _MOST_POINTS
-    rate = max(curve.trials, default=_rounded(TYPICAL / weights))
-    while not stop() and size(curve.trial(rate)) > limit and len(curve.trials) < most:
-        wanted = (size(curve.trials[rate]) / (_UNDER * limit)) ** _RATE_PER_BYTES
-        rate = _rounded(rate * float(np.clip(wanted, _STRIDE, _MOST_STRIDE)))
-    finer = alone and rate == min(curve.trials, default=0.0)
-    while finer and not stop() and size(curve.trials[rate]) < _UNDER * limit:
-        finest = size(curve.trials[rate])
-        wanted = (finest / limit) ** _RATE_PER_BYTES
-        rate = _rounded(rate * float(np.clip(wanted, 1 / _MOST_STRIDE, 1 / _LEAST_STRIDE)))
-        if size(curve.trial(rate)) < _FINEST * finest:
-            break
-    inside = [r for r in curve.trials if size(curve.trials[r]) <= limit]
+    fresh = not curve.trials
+    first = max(curve.trials, default=_rounded(TYPICAL / weights))
+    if _coarser(curve, first, limit, stop) == first and fresh:
+        _finer(curve, first, limit, stop)
+    inside = [r for r, trial in curve.trials.items() if _size(trial) <= limit]
     if not inside:
         late = " was found before time was up" if stop() else " is on the curve"
         raise OptionError(f"no point of {limit:,} bytes or fewer{late}.", where=where)
     low, high = max((r for r in curve.trials if r < min(inside)), default=0.0), min(inside)
     while not stop() and low > 0 and high > _NARROW_PREVIEW * low:
         middle = _rounded((low * high) ** 0.5)
-        if size(curve.trial(middle)) <= limit:
+        if _size(curve.trial(middle)) <= limit:
             high = middle
         else:
             low = middle
     return curve.trial(high)
+
+
+def _coarser(curve: Curve, rate: float, limit: int, stop: Callable[[], bool]) -> float:
+    """Raise the price of a bit until a point fits; return the last one tried."""
+    most = len(curve.trials) + 3 * _MOST_POINTS
+    while not stop() and _size(curve.trial(rate)) > limit and len(curve.trials) < most:
+        wanted = (_size(curve.trials[rate]) / (_UNDER * limit)) ** _RATE_PER_BYTES
+        rate = _rounded(rate * float(np.clip(wanted, _STRIDE, _MOST_STRIDE)))
+    return rate
+
+
+def _finer(curve: Curve, rate: float, limit: int, stop: Callable[[], bool]) -> None:
+    """Lower the price of a bit until a point is near the limit or above it."""
+    while not stop() and _size(curve.trial(rate)) < _UNDER * limit:
+        before = _size(curve.trials[rate])
+        wanted = (before / limit) ** _RATE_PER_BYTES
+        rate = _rounded(rate * float(np.clip(wanted, 1 / _MOST_STRIDE, 1 / _LEAST_STRIDE)))
+        if _size(curve.trial(rate)) < _FINEST * before:
+            return
+
+
+def _size(trial: Trial) -> int:
+    return trial.record.wire.brotli if trial.record.wire is not None else 1 << 62

@@ -11,7 +11,7 @@ from sprat import __version__
 from sprat.errors import OptionError
 from sprat.graph.simplify import Simplified, simplify
 from sprat.model.inspect import TensorInfo, output_infos, tensor_infos
-from sprat.model.load import identity, load
+from sprat.model.load import load, sha256_model
 from sprat.model.nodes import name_nodes
 from sprat.progress import Watch
 from sprat.record.schema import CandidateRecord, Source
@@ -165,8 +165,8 @@ def _basis(path: Path, setting: Setting, seed: int) -> dict[str, object]:
     return {
         "sprat": __version__,
         "versions": versions(),
-        "model": identity(path),
-        "reference": identity(setting.path),
+        "model": sha256_model(path),
+        "reference": sha256_model(setting.path),
         "calibration": setting.data.calibration.digest,
         "choice": setting.data.choice.digest,
         "reading": repr(setting.reference.reading),

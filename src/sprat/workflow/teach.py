@@ -24,7 +24,7 @@ from sprat.distillation.train import Lesson, Told, train
 from sprat.distillation.views import Views
 from sprat.errors import OptionError
 from sprat.files import sha256
-from sprat.model.load import identity
+from sprat.model.load import sha256_model
 from sprat.progress import Progress
 from sprat.record.versions import versions
 from sprat.workflow.budget import Clock
@@ -181,7 +181,7 @@ def _answers(asked: Asked) -> str:
     """Return what the teacher's answer to a sample depends on, besides the sample."""
     setting = asked.setting
     parts = (
-        identity(asked.teacher),
+        sha256_model(asked.teacher),
         repr(setting.data.preprocess),
         setting.reference.reading.output,
         versions()["onnxruntime"],

@@ -12,7 +12,7 @@ from sprat.distillation import extra as distillation
 from sprat.distillation.configs import Recipe, Student
 from sprat.errors import OptionError, OutputError
 from sprat.files import alone_in, sha256
-from sprat.model.load import identity
+from sprat.model.load import sha256_model
 from sprat.progress import Progress, silent
 from sprat.record.schema import Run
 from sprat.tuning import extra as tuning
@@ -181,7 +181,7 @@ def _name(setting: Setting, question: Question, space: Space) -> str:
     assert setting.data.train is not None
     parts = (
         __version__,
-        identity(setting.path),
+        sha256_model(setting.path),
         setting.data.train.digest,
         setting.data.choice.digest,
         repr(setting.reference.reading),
