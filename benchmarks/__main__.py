@@ -10,6 +10,8 @@ Usage:
 
 Those of ``zoo``, named by ``python -m benchmarks.zoo --packages``, go into MODELS too.
 Each runs as by hand; one that fails is named at the end and keeps none of the others from running.
+The figures of the README are held against those of the run before, with the tolerances of
+``benchmarks/tolerance.py``: one that moved further is named, and the exit code is 1.
 What prints a table instead of writing one writes it into ``WORK``. The rows of PP-OCR in
 ``docs/lean.md`` need its networks beside the others in ``WORK/networks``. ``student``, ``distill``,
 ``second_teacher`` and ``refinement`` need torch; ``fish_page`` and ``lean`` need nginx; these two
@@ -19,12 +21,18 @@ and ``student`` need a Chromium.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from benchmarks.tolerance import moved
 
 _ROOT = Path(__file__).parents[1]
+#: The benchmarks whose figures the README tells.
+_README = ("fish", "browser", "student")
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,16 @@ INDEX = (
     Figures("second_teacher", "--site {site} --out {work}/second_teacher", "docs/distill.md", 15),
 )
 #: Modules that are no benchmark by themselves.
-HELPERS = ("curves", "measure", "peers", "nncodec_peer", "rd_curve", "third_party", "zoo_models")
+HELPERS = (
+    "curves",
+    "measure",
+    "peers",
+    "nncodec_peer",
+    "rd_curve",
+    "third_party",
+    "tolerance",
+    "zoo_models",
+)
 
 
 def main() -> int:
@@ -99,9 +116,23 @@ def main() -> int:
     if missing:
         parser.error(f"also give {', '.join(f'--{name}' for name in sorted(missing))}")
     given["image"] = next(path for path in sorted(options.data.rglob("*.png")))
+    before = {figures.name: _results(figures) for figures in chosen}
     failed = [figures.name for figures in chosen if not _run(figures, given)]
     print(f"{len(chosen) - len(failed)} of {len(chosen)} done; failed: {', '.join(failed) or '-'}")
-    return 1 if failed else 0
+    others = [
+        f"{figures.name}: {line}"
+        for figures in chosen
+        if figures.name not in failed
+        for line in moved(before[figures.name], _results(figures))
+    ]
+    print("\n".join(others) or "The README's figures came out again.")
+    return 1 if failed or others else 0
+
+
+def _results(figures: Figures) -> Any:
+    """Return the result file that the README tells of; None where it tells of none."""
+    path = _ROOT / f"benchmarks/results/{figures.name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if figures.name in _README else None
 
 
 def _list(chosen: list[Figures]) -> None:

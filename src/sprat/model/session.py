@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Timer
+from threading import Event, Thread
 
 import numpy as np
 import onnx
@@ -22,6 +24,8 @@ Outputs = dict[str, NDArray[np.generic]]
 _QUIET = 4
 #: Seconds of one run: a stranger's loop may have no end.
 LONGEST_RUN = 300.0
+#: Seconds between two looks at the time that a run has taken.
+_TICK = 1.0
 
 
 def samples_in(feeds: Feeds) -> int:
@@ -88,11 +92,9 @@ def run(
     if not names:
         return {}  # ONNX Runtime takes no names for all names
     options = ort.RunOptions()
-    limit = Timer(LONGEST_RUN, setattr, (options, "terminate", True))
-    limit.daemon = True
-    limit.start()
     try:
-        values = session.run(names, feeds, options)
+        with _limited(options):
+            values = session.run(names, feeds, options)
     except Exception as error:  # see open_session
         message = first_line(error)
         shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in feeds.items())
@@ -109,9 +111,28 @@ def run(
         raise UnsupportedModelError(
             f"ONNX Runtime {ort.__version__} cannot run this model on {shapes}: {message}"
         ) from error
-    finally:
-        limit.cancel()
     return dict(zip(names, values, strict=True))
+
+
+@contextmanager
+def _limited(options: ort.RunOptions) -> Iterator[None]:
+    """End the run that has these options after :data:`LONGEST_RUN` seconds."""
+    over = Event()
+    Thread(target=_watch, args=(options, over, LONGEST_RUN), daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _watch(options: ort.RunOptions, over: Event, left: float) -> None:
+    """Count in ticks: a process that was stopped (Ctrl-Z) did not run meanwhile."""
+    while left > 0:
+        start = time.monotonic()
+        if over.wait(min(left, _TICK)):
+            return
+        left -= min(time.monotonic() - start, 2 * _TICK)
+    options.terminate = True
 
 
 def predict(
