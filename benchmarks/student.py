@@ -18,6 +18,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measure import machine
 from sprat.browser.types import Proof
@@ -135,6 +136,25 @@ def markdown(options: argparse.Namespace, student: Run, small: Run, date: str) -
     return "\n".join([*lines, "", *curve(lesson)]) + "\n"
 
 
+def figures(name: str, run: Run) -> dict[str, Any]:
+    """Return what ``python -m benchmarks`` holds against the next run."""
+    test, speed, proof = run.choice.test, run.choice.speed, run.proof
+    assert test is not None and speed is not None
+    found = {
+        "name": name,
+        "brotli": run.outputs[0].wire.brotli,
+        "drop": test.drop,
+        "agreement": test.agreement,
+        "ratio": speed.ratio,
+    }
+    if proof is not None:
+        visits = [
+            {"name": f"{v.subject} at {v.mbps:g}", "seconds": v.seconds} for v in proof.visits
+        ]
+        found["browser"] = {"ratio": proof.timings[0].ratio, "visits": visits}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
@@ -151,7 +171,11 @@ def main() -> None:
     text = markdown(options, student, small, datetime.now(UTC).date().isoformat())
     RESULTS.mkdir(exist_ok=True)
     assert student.distillation is not None
-    found = {"machine": machine(), "distillation": student.distillation.model_dump(mode="json")}
+    found = {
+        "machine": machine(),
+        "rows": [figures("student", student), figures("made small", small)],
+        "distillation": student.distillation.model_dump(mode="json"),
+    }
     (RESULTS / "student.json").write_text(json.dumps(found, indent=2))
     (RESULTS / "student.md").write_text(text)
     said = (options.out / "student.log").read_text()

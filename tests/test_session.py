@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from sprat.errors import EndlessModelError
 from sprat.model import session
-from sprat.model.session import open_session, run
+from sprat.model.session import Feeds, open_session, run
 
 
 def looping(trips: int) -> onnx.ModelProto:
@@ -49,7 +49,7 @@ def looping(trips: int) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
 
-FEEDS = {"x": np.zeros((1, 256), np.float32)}
+FEEDS: Feeds = {"x": np.zeros((1, 256), np.float32)}
 
 
 def test_a_run_without_end_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
