@@ -24,7 +24,12 @@ from sprat.quantization.configs import Static
 from sprat.quantization.rate_distortion import Prepared, integer_graph, moments, pack, prepare
 from sprat.quantization.rate_distortion.biases import shorten
 from sprat.quantization.rate_distortion.choice import choose, cost, temper
-from sprat.quantization.rate_distortion.engine import expanded
+from sprat.quantization.rate_distortion.engine import (
+    COARSENESS,
+    expanded,
+    multiplied,
+    round_part,
+)
 from sprat.quantization.rate_distortion.layers import find_layers, weight_of
 from sprat.quantization.rate_distortion.look import Look, relative_error, replaced
 from sprat.quantization.rate_distortion.measure import divided, measure
@@ -340,6 +345,19 @@ def test_a_dearer_bit_makes_a_smaller_model() -> None:
     bits = [ready.quantize(rate).bits for rate in (1e-6, 1e-5, 1e-4)]
     assert bits == sorted(bits, reverse=True)
     assert bits[0] > bits[-1]
+
+
+@pytest.mark.parametrize("price", [1e-12, 1e-9])
+def test_one_large_weight_does_not_coarsen_the_other_channels(price: float) -> None:
+    part = next(p for p in prepared(mlp()).parts if not p.per_channel)
+    weights = part.weights.copy()
+    weights[0, 0, 0] = 1000 * np.abs(weights).max()
+    rounded, steps = round_part(replace(part, weights=weights), price, COARSENESS)
+    gap = np.abs(weights - multiplied(rounded, steps))[0, 1:]
+    assert np.all(gap.max(axis=1) <= 0.05 * np.abs(weights[0, 1:]).max(axis=1))
+    dear, one = round_part(replace(part, weights=weights), 1e30, COARSENESS)
+    assert one.ndim == 0
+    assert not dear.any()
 
 
 def test_the_same_input_gives_the_same_integers_on_any_number_of_cores(

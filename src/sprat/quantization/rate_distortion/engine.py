@@ -43,7 +43,8 @@ class Part:
         factors: Inverse factors, float32 ``[groups, columns, columns]``.
         damping: The damping that hold-out chose.
         bias_bits: Mantissa bits that the bias keeps.
-        per_channel: Steps are proportional to each output channel's rms, one scale each.
+        per_channel: Steps are proportional to each output channel's rms, one scale each, at any
+            price.
         sensitivity: Divergence at the model's output per unit of this layer's output error.
         alone: Divergence that quantizing this layer alone at the nominal error costs.
     """
@@ -254,14 +255,18 @@ def round_part(
 
 
 def steps_of(part: Part, price: float, coarseness: float) -> NDArray[np.float32]:
-    """Return the distance between levels: float32 ``[]``, or ``[channels]``."""
+    """Return the distance between levels: float32 ``[]``, or ``[channels]``.
+
+    Where a few large weights keep a layer's one step from being as fine as it should be, since
+    integers have 8 bits, each channel gets its own.
+    """
     spread = float(np.mean(np.einsum("gii->gi", part.factors).astype(np.float64) ** 2))
     wanted = math.sqrt(coarseness * price * spread)
     rows = part.weights.reshape(-1, part.weights.shape[-1])
-    if not part.per_channel:
-        largest = max(float(np.abs(rows).max()), 1e-30)
-        return shorten(np.asarray(min(max(wanted, largest / LIMIT), 2 * largest)), rounding="up")
     largest_each = np.maximum(np.abs(rows).max(axis=1), 1e-30)
+    largest = float(largest_each.max())
+    if not part.per_channel and wanted >= largest / LIMIT:
+        return shorten(np.asarray(min(wanted, 2 * largest)), rounding="up")
     rms = np.sqrt(np.mean(rows**2, axis=1))
     # The mean square of the steps stays, so that the layer's error stays about the same.
     shares = rms / max(float(np.sqrt(np.mean(rms**2))), 1e-30)
