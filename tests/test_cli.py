@@ -146,6 +146,26 @@ def test_an_original_that_stays_is_written_with_the_weights_beside_it(tmp_path: 
     assert np.array_equal(wanted["output"], found["output"])
 
 
+WORTH = """
+import numpy as np
+
+def score(outputs, labels):
+    return np.full(len(next(iter(outputs.values()))), {})
+"""
+
+
+def test_an_edited_metric_is_asked_again(tmp_path: Path) -> None:
+    model = save(mlp(), tmp_path / "mlp.onnx")
+    np.savez(tmp_path / "data.npz", x=images(40).reshape(40, -1)[:, :32])
+    words = ("optimize", model, "--data", "data.npz", "--out", "out", "--metric", "mine:score")
+    found = []
+    for worth in (1.0, 0.5):
+        (tmp_path / "mine.py").write_text(WORTH.format(worth))
+        done = sprat(*words, "--minutes", 0.02, "--json", cwd=tmp_path)
+        found.append(json.loads(done.stdout)["choice"]["validation"]["model"])
+    assert found == [1.0, 0.5]
+
+
 def test_nothing_gained_is_an_error(tmp_path: Path) -> None:
     once, twice = tmp_path / "once.onnx", tmp_path / "twice.onnx"
     model = save(mlp(), tmp_path / "mlp.onnx")

@@ -383,7 +383,11 @@ def test_nothing_imports_torch_before_it_is_needed() -> None:
 
 def test_options_come_back_from_the_toml_that_is_written(tmp_path: Path) -> None:
     options = DataOptions(
-        size=(64, 48), mean=(0.5, 1e-5, 1.0), labels=('a "b"', "č\\"), kind="classes", threshold=0.1
+        size=(64, 48),
+        mean=(0.5, 1e-5, 1.0),
+        labels=('a "b"', "č\\", "🐟\x7f\n"),
+        kind="classes",
+        threshold=0.1,
     )
     (tmp_path / "sprat.toml").write_text(as_toml(options), encoding="utf-8")
     assert read_options(None, tmp_path) == options

@@ -21,7 +21,14 @@ from sprat.model.nodes import name_nodes
 from sprat.model.session import open_session, predict, run
 from sprat.model.wire import brotli_bytes
 from sprat.quantization.configs import Static
-from sprat.quantization.rate_distortion import Prepared, integer_graph, moments, pack, prepare
+from sprat.quantization.rate_distortion import (
+    Prepared,
+    at_bits,
+    integer_graph,
+    moments,
+    pack,
+    prepare,
+)
 from sprat.quantization.rate_distortion.biases import shorten
 from sprat.quantization.rate_distortion.choice import choose, cost, temper
 from sprat.quantization.rate_distortion.engine import (
@@ -153,8 +160,18 @@ def grouped() -> onnx.ModelProto:
     return build(nodes, weights, {"x": ["n", 3, 16, 16]}, {"y": ["n", 8]})
 
 
-def test_patches_times_weights_are_the_layer_s_output() -> None:
-    model = name_nodes(grouped())
+def turned() -> onnx.ModelProto:
+    """A Gemm that takes its input's columns as samples."""
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["xt"], name="turn"),
+        helper.make_node("Gemm", ["xt", "w"], ["y"], name="gemm", transA=1, alpha=0.5),
+    ]
+    weights = {"w": np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)}
+    return build(nodes, weights, {"x": ["n", 64]}, {"y": ["n", 32]})
+
+
+@pytest.mark.parametrize("model", [name_nodes(grouped()), name_nodes(turned())])
+def test_patches_times_weights_are_the_layer_s_output(model: onnx.ModelProto) -> None:
     x = feeds(model, 3)
     for layer in find_layers(model):
         node = next(n for n in model.graph.node if n.name == layer.node)
@@ -358,6 +375,17 @@ def test_one_large_weight_does_not_coarsen_the_other_channels(price: float) -> N
     dear, one = round_part(replace(part, weights=weights), 1e30, COARSENESS)
     assert one.ndim == 0
     assert not dear.any()
+
+
+def test_few_bits_are_given_and_too_few_are_one_error() -> None:
+    ready = prepared(mlp())
+    weights = sum(part.weights.size for part in ready.parts)
+    assert 0 < at_bits(ready, 0.05).bits / weights < 0.2
+    for bits in (1e-6, 1e-3):
+        try:
+            assert at_bits(ready, bits).bits > 0
+        except OptionError as error:
+            assert "no weight but zeros" in str(error)
 
 
 def test_the_same_input_gives_the_same_integers_on_any_number_of_cores(

@@ -224,6 +224,8 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
     ("ReduceMean", [ints(-1)], {}, 18),
     ("ReduceSum", [ints(1)], {"keepdims": 0}, 13),
     ("ReduceMax", [], {"axes": [1]}, 13),
+    ("ReduceL2", [], {"axes": [1, 3]}, 17),
+    ("ReduceL2", [ints(-1)], {"keepdims": 0}, 18),
     ("GlobalAveragePool", [], {}, 17),
     ("GlobalMaxPool", [], {}, 17),
     ("MaxPool", [], _EVEN, 17),

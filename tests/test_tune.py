@@ -136,6 +136,7 @@ def test_two_workers_on_one_study_one_is_killed(
         assert (here / "killed").exists()
         check(found, trials)
         assert load_run(here / "out/run.json") == found
+        assert "--study" in found.command  # also where the file is one's own
         assert found.tuning is not None
         attempts = [t.attempts for t in found.tuning.trials]
         assert sorted(attempts)[-2:] == [1, 2]  # one was begun twice, all others once

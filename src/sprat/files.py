@@ -17,6 +17,25 @@ from sprat.errors import OutputError
 _PATIENCE = 2.0
 
 
+def is_there(path: Path) -> bool:
+    """Return whether there is such a file or folder that can be seen.
+
+    pathlib raises where a folder on the way may not be entered or a name is too long (before Python
+    3.14): what cannot be seen is missing.
+    """
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder for results that is a file.
+
+    Raises:
+        OutputError: It is.
+    """
+    if is_there(out) and not out.is_dir():
+        raise OutputError("is a file.", where=str(out), hint="Give a folder.")
+
+
 def write_atomic(path: Path, content: bytes | str) -> Path:
     """Write a file by temporary file and rename, so that a kill never leaves half of it.
 

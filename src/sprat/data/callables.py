@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from numpy.typing import NDArray
 from sprat.data.archives import MAX_BYTES
 from sprat.data.tensors import LABELS, Part
 from sprat.errors import DataError, OptionError
+from sprat.imported import importable, imported
 
 _SPLITS = ("train", "val", "test")
 
@@ -37,35 +35,19 @@ def read_callable(name: str) -> list[Part]:
         OptionError: It cannot be imported, or is no function.
         DataError: It fails, yields something else, or more than 4 GiB.
     """
-    with _importable(Path.cwd()):
+    with importable(Path.cwd()):
         function, takes_split = _imported(name)
         calls = [((split,), split) for split in _SPLITS] if takes_split else [((), "")]
         found = [Part(_materialized(function, given, name), split, name) for given, split in calls]
     return [part for part in found if part.content]
 
 
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let modules of ``folder`` be imported, also late, from within the function."""
-    entry = str(folder)
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        sys.path.remove(entry)
-
-
 def _imported(name: str) -> tuple[Callable[..., Iterable[Any]], bool]:
-    module, _, attribute = name.partition(":")
+    function: Callable[..., Iterable[Any]] = imported(name, name)
     try:
-        function: Callable[..., Iterable[Any]] = getattr(importlib.import_module(module), attribute)
         parameters = inspect.signature(function).parameters.values()
-    except Exception as error:  # importing runs the user's code
-        raise OptionError(
-            f"cannot be imported as a function ({type(error).__name__}: {error}).",
-            where=name,
-            hint="Give package.module:function, seen from the current folder.",
-        ) from error
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"is no function to call ({error}).", where=name) from error
     keyword = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
     return function, any(parameter.kind not in keyword for parameter in parameters)
 

@@ -122,9 +122,17 @@ def as_toml(options: DataOptions) -> str:
     for table, is_output in (("data", False), ("output", True)):
         rows = {k: v for k, v in given.items() if (k in _OUTPUT_KEYS) == is_output}
         if rows:
-            # JSON's text, numbers and lists are TOML's as well.
-            lines += [f"[{table}]", *(f"{k} = {json.dumps(v)}" for k, v in rows.items()), ""]
+            lines += [f"[{table}]", *(f"{k} = {toml_value(v)}" for k, v in rows.items()), ""]
     return "\n".join(lines)
+
+
+def toml_value(value: Any) -> str:
+    """Return a text, number, truth or list of them as TOML writes it.
+
+    JSON writes them so as well, but for two things: its escapes of characters beyond U+FFFF, which
+    stay as they are here, and U+007F, which TOML wants escaped.
+    """
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def as_words(options: DataOptions) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ from torchvision.models import efficientnet, mnasnet, shufflenetv2
 from sprat.distillation.configs import Student
 from sprat.distillation.weights import take_in
 from sprat.errors import OptionError
+from sprat.imported import importable, imported
 
 #: Depths and channels of shufflenet_v2, by the number in its name (Ma et al. 2018, table 5).
 _SHUFFLENET = {
@@ -177,21 +177,17 @@ def _with_channels(body: nn.Module, channels: int) -> nn.Module:
 def _own(student: Student, columns: int, channels: int, size: tuple[int, ...]) -> nn.Module:
     """Call ``package.module:function(columns, channels, size)``."""
     _refuse_width(student)
-    module, _, attribute = student.name.partition(":")
-    entry = str(Path.cwd())
-    sys.path.insert(0, entry)
-    try:
-        function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-        made = function(columns=columns, channels=channels, size=tuple(size))
-    except Exception as error:  # the user's own code raises what it likes
-        raise OptionError(
-            f"{student.name} failed ({type(error).__name__}: {error}).",
-            where="--student",
-            hint="It is called as function(columns=…, channels=…, size=(height, width)), and "
-            "returns a torch.nn.Module from [N, channels, height, width] to [N, columns].",
-        ) from error
-    finally:
-        sys.path.remove(entry)
+    with importable(Path.cwd()):
+        function: Callable[..., Any] = imported(student.name, "--student")
+        try:
+            made = function(columns=columns, channels=channels, size=tuple(size))
+        except Exception as error:  # the user's own code raises what it likes
+            raise OptionError(
+                f"{student.name} failed ({type(error).__name__}: {error}).",
+                where="--student",
+                hint="It is called as function(columns=…, channels=…, size=(height, width)), and "
+                "returns a torch.nn.Module from [N, channels, height, width] to [N, columns].",
+            ) from error
     if not isinstance(made, nn.Module):
         raise OptionError(
             f"{student.name} gave {type(made).__name__}; it must give a torch.nn.Module.",

@@ -9,7 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from sprat.errors import ModelFormatError, ModelNotFoundError, OutputError
-from sprat.files import sha256, write_atomic
+from sprat.files import is_there, sha256, write_atomic
 from sprat.model.check import check, check_text
 from sprat.model.external import MAX_BYTES, external_files, take_in
 from sprat.model.foreign import name_foreign
@@ -45,7 +45,7 @@ def model_file(place: Path) -> Path:
     Raises:
         ModelNotFoundError: The folder holds no ``model.onnx``.
     """
-    if not place.is_dir():
+    if not is_there(place) or not place.is_dir():
         return place
     if not (place / "model.onnx").is_file():
         raise ModelNotFoundError(

@@ -13,7 +13,7 @@ from sprat.delivery.manifest import Manifest, Role, is_bundle
 from sprat.delivery.pieces import stem_of
 from sprat.errors import NoGainError, OptionError, OutputError
 from sprat.evaluate.reading import guess_reading
-from sprat.files import sha256_file
+from sprat.files import check_out, is_there, sha256_file
 from sprat.graph import proof
 from sprat.model.load import load, model_file
 from sprat.model.wire import brotli_bytes
@@ -202,9 +202,8 @@ def _check_page(known: _Known) -> None:
 
 
 def _check_place(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise OutputError("is a file.", where=str(out), hint="Give a folder.")
-    if out.is_dir() and any(out.iterdir()) and not is_bundle(out):
+    check_out(out)
+    if is_there(out) and any(out.iterdir()) and not is_bundle(out):
         raise OutputError(
             "holds something that is no bundle.", where=str(out), hint="Give an empty folder."
         )

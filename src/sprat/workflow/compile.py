@@ -22,7 +22,7 @@ from sprat.errors import (
     LeanUnsupportedError,
     OutputError,
 )
-from sprat.files import write_atomic
+from sprat.files import is_there, write_atomic
 from sprat.graph.proof import gap
 from sprat.lean.compile import Compiled, compile_model
 from sprat.lean.plan import Plan, plan_text
@@ -234,7 +234,7 @@ def real_feeds(
     """
     first = model.graph.input[0].type.tensor_type.shape.dim
     size = max(1, first[0].dim_value) if first else 1
-    place = Path(data) if Path(data).exists() else None
+    place = Path(data) if is_there(Path(data)) else None
     chosen = read_options(path, place, options)
     dataset = open_data(data, tensor_infos(model), options=chosen).choice
     total = len(dataset.samples)

@@ -8,8 +8,8 @@ from pathlib import Path
 from sprat.data.options import DataOptions
 from sprat.distillation.configs import Recipe, Student
 from sprat.distillation.extra import require
-from sprat.errors import DataNotFoundError, OptionError, OutputError
-from sprat.files import alone_in
+from sprat.errors import DataNotFoundError, OptionError
+from sprat.files import alone_in, check_out
 from sprat.progress import Progress, silent
 from sprat.record.schema import EpochRecord, Run
 from sprat.workflow.budget import Clock
@@ -79,8 +79,7 @@ def distill(
     how.check()
     if not 0 <= max_drop <= 100:
         raise OptionError(f"must be 0 to 100 points, got {max_drop:g}.", where="--max-drop")
-    if out.exists() and not out.is_dir():
-        raise OutputError("is a file.", where=str(out), hint="Give a folder.")
+    check_out(out)
     from sprat.workflow.teach import check_opset, teach
 
     check_opset(opset)

@@ -9,6 +9,7 @@ import onnx
 
 from sprat import __version__
 from sprat.errors import OptionError
+from sprat.files import sha256
 from sprat.graph.simplify import Simplified, simplify
 from sprat.model.inspect import TensorInfo, output_infos, tensor_infos
 from sprat.model.load import load, sha256_model
@@ -171,5 +172,7 @@ def _basis(path: Path, setting: Setting, seed: int) -> dict[str, object]:
         "choice": setting.data.choice.digest,
         "reading": repr(setting.reference.reading),
         "metric": setting.options.metric,
+        # A metric is code, which may be edited under the same name.
+        "scores": sha256(setting.reference.scores.tobytes()),
         "seed": seed,
     }

@@ -13,9 +13,8 @@ from sprat.crew.workers import Workers
 from sprat.data.dataset import Dataset
 from sprat.data.options import DataOptions
 from sprat.distillation.configs import Recipe, Student
-from sprat.errors import OutputError
 from sprat.evaluate.types import Evaluation
-from sprat.files import alone_in
+from sprat.files import alone_in, check_out
 from sprat.model.load import load, total_bytes
 from sprat.model.wire import WireBytes, wire_bytes
 from sprat.progress import Progress, Watch, silent
@@ -106,8 +105,7 @@ def optimize(
         limit,
     )
     request.check()
-    if out.exists() and not out.is_dir():
-        raise OutputError("is a file.", where=str(out), hint="Give a folder.")
+    check_out(out)
     clock = Clock(request.budget.minutes, stop)
     watch = Watch(progress)
     with alone_in(out), gathered(workers, out / ".work" / "crew", watch) as spread:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -24,6 +22,8 @@ from sprat.evaluate.evaluate import (
     reference_on,
 )
 from sprat.evaluate.reading import Reading, answers, best_order, guess_reading
+from sprat.files import is_there
+from sprat.imported import importable, imported
 from sprat.model.inspect import tensor_infos
 from sprat.model.load import load
 from sprat.model.session import Feeds
@@ -120,7 +120,7 @@ def open_setting(
         InputError: The model, the data or an option is wrong.
     """
     model = load(path)
-    place = Path(data) if Path(data).exists() else None
+    place = Path(data) if is_there(Path(data)) else None
     chosen = read_options(path, place, options)
     found = open_data(
         data, tensor_infos(model), options=chosen, columns=_columns(model), limit=limit
@@ -229,14 +229,6 @@ def _class(dataset: Dataset, index: int) -> str:
 
 def _metric(name: str) -> Metric:
     """Import ``package.module:function``."""
-    module, _, function = name.partition(":")
-    if not module or not function:
-        raise OptionError("must be 'package.module:function'.", where=f"metric {name!r}")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        found: Metric = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise OptionError(f"cannot be imported: {error}", where=f"metric {name!r}") from error
-    finally:
-        sys.path.pop(0)
+    with importable(Path.cwd()):
+        found: Metric = imported(name, f"metric {name!r}")
     return found

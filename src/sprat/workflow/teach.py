@@ -203,6 +203,7 @@ def _key(asked: Asked, body: nn.Module) -> str:
         setting.data.choice.digest,
         repr(setting.reference.reading),
         setting.options.metric,
+        sha256(setting.reference.scores.tobytes()),  # a metric's code may be edited
         asdict(asked.student),
         asked.recipe.decides(),
         asked.recipe.minutes if asked.recipe.epochs is None else None,  # they decide the epochs

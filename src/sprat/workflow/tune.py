@@ -10,8 +10,8 @@ from sprat import __version__
 from sprat.data.options import DataOptions
 from sprat.distillation import extra as distillation
 from sprat.distillation.configs import Recipe, Student
-from sprat.errors import OptionError, OutputError
-from sprat.files import alone_in, sha256
+from sprat.errors import OptionError
+from sprat.files import alone_in, check_out, sha256
 from sprat.model.load import sha256_model
 from sprat.progress import Progress, silent
 from sprat.record.schema import Run
@@ -23,7 +23,7 @@ from sprat.workflow.distill import check_data
 from sprat.workflow.setting import Setting, open_setting
 from sprat.workflow.trial import Question
 from sprat.workflow.tuned import Tuned, write
-from sprat.workflow.worker import Job, open_job, work_here
+from sprat.workflow.worker import Job, default_url, open_job, work_here
 from sprat.workflow.workers import work_apart
 
 #: Minutes that a trial's training takes where no epochs are given.
@@ -104,8 +104,7 @@ def tune(
     network.check()
     how.check()
     _check(trials, workers, heartbeat, max_drop)
-    if out.exists() and not out.is_dir():
-        raise OutputError("is a file.", where=str(out), hint="Give a folder.")
+    check_out(out)
     from sprat.workflow.teach import check_opset
 
     check_opset(opset)
@@ -154,7 +153,7 @@ def _url(study: str | None, out: Path) -> str:
                 hint="Give sqlite:///FILE or postgresql://USER@HOST/DATABASE.",
             )
         return study
-    return f"sqlite:///{(out / 'study.db').resolve()}"
+    return default_url(out)
 
 
 def _space(setting: Setting, question: Question, given: Mapping[str, str]) -> Space:
@@ -186,6 +185,7 @@ def _name(setting: Setting, question: Question, space: Space) -> str:
         setting.data.choice.digest,
         repr(setting.reference.reading),
         setting.options.metric,
+        sha256(setting.reference.scores.tobytes()),  # a metric's code may be edited
         asdict(question.student),
         asdict(question.recipe),
         question.opset,

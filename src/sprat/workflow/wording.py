@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
 
-from sprat.data.options import as_toml, as_words
+from sprat.data.options import as_toml, as_words, toml_value
 from sprat.distillation.configs import Recipe
 from sprat.record.schema import CandidateRecord
 from sprat.tuning.space import Draw, as_text, sides
 from sprat.tuning.tally import Line
 from sprat.workflow.setting import Setting
 from sprat.workflow.student import found_options
-from sprat.workflow.worker import Job
+from sprat.workflow.worker import Job, default_url
 
 #: Fields of the recipe that a trial draws.
 _SEARCHED = ("temperature", "alpha", "rate", "augment")
@@ -53,8 +52,7 @@ def as_config(job: Job, setting: Setting, record: CandidateRecord, line: Line) -
     for name, value in recipe.decides().items():
         if name in _SEARCHED or (name != "epochs" and value != getattr(plain, name)):
             rows[name.replace("_", "-")] = value
-    # JSON's text and numbers are TOML's as well.
-    lines = [f"{k} = {json.dumps(v)}" for k, v in rows.items() if v is not None]
+    lines = [f"{k} = {toml_value(v)}" for k, v in rows.items() if v is not None]
     return "\n".join(
         [
             f"# Trial {line.first} of sprat tune {question.teacher.name}. To make its student:",
@@ -90,7 +88,7 @@ def as_command(job: Job, setting: Setting, workers: int, max_drop: float) -> str
         words += ["--weights", student.weights]
     if recipe.epochs is None:
         words += ["--minutes-per-trial", f"{recipe.minutes:g}"]
-    if not job.url.startswith("sqlite"):
+    if job.url != default_url(question.out):
         words += ["--study", shown_url(job.url)]
     if question.limit is not None:
         words += ["--limit", str(question.limit)]

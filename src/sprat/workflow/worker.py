@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sprat.errors import SpratError, TrainingError
@@ -46,6 +47,11 @@ class Job:
     trials: int
     heartbeat: int
     threads: int | None = None
+
+
+def default_url(out: Path) -> str:
+    """Return the URL of the study that lies in a folder of results."""
+    return f"sqlite:///{(out / 'study.db').resolve()}"
 
 
 def open_job(job: Job) -> AbstractContextManager[optuna.Study]:

@@ -91,7 +91,7 @@ class Layer:
         """
         if self.operator != "Conv":
             flat = x.T if self.flipped else x
-            vectors = flat.reshape(len(x), -1, self.columns)
+            vectors = flat.reshape(len(flat), -1, self.columns)
             return _some(vectors, rows, seed).reshape(1, -1, self.columns)
         return _im2col(self, x, rows, seed)
 

@@ -28,7 +28,7 @@ def at_bits(prepared: Prepared, bits_per_weight: float, progress: Progress = sil
         The point, within 1 % of the bits or as near as its steps allow.
 
     Raises:
-        OptionError: ``bits_per_weight`` is out of its range.
+        OptionError: ``bits_per_weight`` is out of its range, or leaves nothing.
     """
     if not 0 < bits_per_weight <= 8:
         raise OptionError(f"must be above 0 and at most 8, got {bits_per_weight:g}.", where="bits")
@@ -41,6 +41,10 @@ def at_bits(prepared: Prepared, bits_per_weight: float, progress: Progress = sil
         share = point.bits / weights / bits_per_weight
         if abs(share - 1) < _NEAR:
             break
+        if not share:
+            raise OptionError(
+                f"{bits_per_weight:g} bits a weight leave no weight but zeros.", where="bits"
+            )
         wanted, wide = wanted / share, 8.0
     return point
 
@@ -56,9 +60,9 @@ def _rate_of(
         found = plain.quantize(rate).bits
         progress("searching the rate", i + 1, _MOST_HALVINGS)
         if abs(found / bits - 1) < _NEAR / 2:
-            break
+            return rate
         if found > bits:
             low = rate
         else:
             high = rate
-    return rate
+    return low  # the finer side: on the coarser one there may be nothing left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ def _reduced(function: Callable[..., Tensor]) -> Operator:
             if node.flags.get("noop_with_empty_axes", 0):
                 return x
             axes = list(range(x.ndim))
-        return function(x, axes, keepdim=bool(node.flags.get("keepdims", 1)))
+        return function(x, dim=axes, keepdim=bool(node.flags.get("keepdims", 1)))
 
     return apply
 
@@ -40,7 +41,7 @@ REDUCING: dict[str, Operator] = {
     "ReduceSum": _reduced(torch.sum),
     "ReduceMax": _reduced(torch.amax),
     "ReduceMin": _reduced(torch.amin),
-    "ReduceL2": _reduced(torch.linalg.vector_norm),
+    "ReduceL2": _reduced(partial(torch.linalg.vector_norm, ord=2)),
     "Softmax": _softmax(torch.softmax),
     "LogSoftmax": _softmax(torch.log_softmax),
 }
