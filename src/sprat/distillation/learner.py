@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -65,6 +66,31 @@ class Learner:
                 found.append(self.mean(x).float().cpu())
                 progress("validating", min(start + _BATCH, len(views)), len(views))
         return torch.cat(found)
+
+    def settle(self, batches: Iterable[Tensor]) -> None:
+        """Measure the averaged student's normalization anew.
+
+        Running statistics lag behind weights that still change, in a short training by so much that
+        the student answers all alike; and an average of weights has other ones (SWA, Izmailov et
+        al. 2018, arXiv 1803.05407, section 3.2).
+
+        Args:
+            batches: Of the student's input, of two samples at least.
+        """
+        layers = [m for m in self.mean.modules() if isinstance(m, _BatchNorm)]
+        if not layers:
+            return
+        self.mean.eval()
+        usual = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.train()
+            layer.reset_running_stats()
+            layer.momentum = None  # the mean of all batches
+        with torch.no_grad():
+            for x in batches:
+                self.mean(x.to(self.device, memory_format=_format(x)))
+        for layer, momentum in zip(layers, usual, strict=True):
+            layer.momentum = momentum
 
     def state(self) -> dict[str, Any]:
         """Return all that a resumed training needs."""

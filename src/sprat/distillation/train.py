@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +35,8 @@ Told = Callable[[EpochRecord, float], None]
 
 #: Steps that are timed to plan the epochs, after one that is not.
 _TIMED = 4
+#: Samples by which the normalization is measured before each validation, and in one batch.
+_SETTLING, _SETTLED = 1024, 128
 #: Share of the time that the plan fills: machines are not always as fast as at the start.
 _FILLED = 0.9
 
@@ -245,6 +248,20 @@ class _Training:
                 x = lesson.intake(x)
         return learner.learn(x, answers, lesson.labels[rows], lesson.shaped, lesson.loss)
 
+    def _measured(self, learner: Learner, progress: Progress) -> Evaluation:
+        """Measure the averaged student on val."""
+        learner.settle(self._seen())
+        return self._validate(learner.scores(self._lesson.val, progress))
+
+    def _seen(self) -> Iterator[Tensor]:
+        """Yield samples of train evenly, as the student sees those of val."""
+        views, lesson = self._lesson.views, self._lesson
+        rows = np.linspace(0, len(views) - 1, min(len(views), _SETTLING)).astype(int)
+        for some in np.array_split(rows, math.ceil(len(rows) / _SETTLED)):
+            x = views[some.tolist()]
+            with torch.no_grad():
+                yield x if lesson.asked is None else lesson.intake(x)
+
     def _close(
         self,
         learner: Learner,
@@ -254,7 +271,7 @@ class _Training:
     ) -> None:
         """Validate, remember the best, and keep the state; without an epoch only the first two."""
         found = self._found
-        evaluation = self._validate(learner.scores(self._lesson.val, progress))
+        evaluation = self._measured(learner, progress)
         means, start = epoch or ([math.nan] * 3, time.perf_counter())
         found.curve.append(
             EpochRecord(
@@ -304,7 +321,7 @@ class _Training:
                 start = time.perf_counter()
         step = (time.perf_counter() - start) / max(1, steps - 1)
         start = time.perf_counter()
-        self._validate(trial.scores(self._lesson.val, progress))
+        self._measured(trial, progress)
         epoch = self._steps * step + time.perf_counter() - start
         left = minutes * 60 - self._seconds()
         return max(1, int(_FILLED * left / epoch))
