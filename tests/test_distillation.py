@@ -56,6 +56,21 @@ def lived_in(body: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     return body.eval()
 
 
+def test_a_settled_student_knows_what_its_normalization_sees() -> None:
+    torch.manual_seed(0)
+    learner = Learner(Small(), Recipe(), torch.device("cpu"), 10)
+    before = [p.clone() for p in learner.mean.parameters()]
+    batches = [5 * torch.rand(4, 3, 8, 8) + 2 for _ in range(3)]
+    learner.settle(batches)
+    conv, norm = learner.mean.module.body[0], learner.mean.module.body[1]
+    seen = conv(torch.cat(batches))
+    assert torch.allclose(norm.running_mean, seen.mean((0, 2, 3)), atol=1e-5)
+    assert norm.running_var.isclose(seen.var((0, 2, 3)), rtol=0.1).all()
+    assert norm.momentum == 0.1
+    assert not norm.training
+    assert all(map(torch.equal, before, learner.mean.parameters()))
+
+
 def contract(
     teacher: onnx.ModelProto, feeds: Feeds, kind: Any = None, layout: str = "nchw"
 ) -> Contract:
@@ -102,21 +117,6 @@ def as_set(arrays: dict[str, Any]) -> TensorSet:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_settled_student_knows_what_its_normalization_sees() -> None:
-    torch.manual_seed(0)
-    learner = Learner(Small(), Recipe(), torch.device("cpu"), 10)
-    before = [p.clone() for p in learner.mean.parameters()]
-    batches = [5 * torch.rand(4, 3, 8, 8) + 2 for _ in range(3)]
-    learner.settle(batches)
-    conv, norm = learner.mean.module.body[0], learner.mean.module.body[1]
-    seen = conv(torch.cat(batches))
-    assert torch.allclose(norm.running_mean, seen.mean((0, 2, 3)), atol=1e-5)
-    assert norm.running_var.isclose(seen.var((0, 2, 3)), rtol=0.1).all()
-    assert norm.momentum == 0.1
-    assert not norm.training
-    assert all(map(torch.equal, before, learner.mean.parameters()))
-
-
 def test_every_student_gives_a_value_a_column(name: str) -> None:
     body, notes = build(Student(name), 5, 3, (32, 32))
     assert notes == ()

@@ -91,6 +91,7 @@ class Learner:
                 self.mean(x.to(self.device, memory_format=_format(x)))
         for layer, momentum in zip(layers, usual, strict=True):
             layer.momentum = momentum
+            layer.eval()
 
     def state(self) -> dict[str, Any]:
         """Return all that a resumed training needs."""
