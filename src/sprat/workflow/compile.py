@@ -26,7 +26,7 @@ from sprat.files import write_atomic
 from sprat.graph.proof import gap
 from sprat.lean.compile import Compiled, compile_model
 from sprat.lean.plan import Plan, plan_text
-from sprat.model.inspect import tensor_infos
+from sprat.model.inspect import fixed_batch, tensor_infos
 from sprat.model.load import load, model_file
 from sprat.model.session import Feeds, open_session, run
 from sprat.model.wire import brotli_bytes
@@ -232,8 +232,7 @@ def real_feeds(
     Raises:
         InputError: The data or an option is wrong, or there is no sample.
     """
-    first = model.graph.input[0].type.tensor_type.shape.dim
-    size = max(1, first[0].dim_value) if first else 1
+    size = fixed_batch(model) or 1
     place = Path(data) if Path(data).exists() else None
     chosen = read_options(path, place, options)
     dataset = open_data(data, tensor_infos(model), options=chosen).choice

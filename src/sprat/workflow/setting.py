@@ -24,7 +24,7 @@ from sprat.evaluate.evaluate import (
     reference_on,
 )
 from sprat.evaluate.reading import Reading, answers, best_order, guess_reading
-from sprat.model.inspect import tensor_infos
+from sprat.model.inspect import fixed_batch, tensor_infos
 from sprat.model.load import load
 from sprat.model.session import Feeds
 from sprat.progress import Progress, silent
@@ -70,7 +70,7 @@ class Setting:
         total = len(source.samples)
         taken = min(count, total)
         chosen = [i * total // taken for i in range(taken)]
-        fixed = self.reference.size if is_fixed(self.model) else 1
+        fixed = fixed_batch(self.model) or 1
         if fixed == 1:
             return [source.batch([i]) for i in chosen]
         groups = [chosen[i : i + fixed] for i in range(0, len(chosen), fixed)]
@@ -162,14 +162,6 @@ def reading_record(reading: Reading) -> ReadingRecord:
 def _columns(model: onnx.ModelProto) -> int | None:
     dims = model.graph.output[0].type.tensor_type.shape.dim
     return dims[-1].dim_value if dims and dims[-1].dim_value > 1 else None
-
-
-def is_fixed(model: onnx.ModelProto) -> bool:
-    """Say whether the first input's batch axis is fixed."""
-    known = {tensor.name for tensor in model.graph.initializer}
-    first = next((v for v in model.graph.input if v.name not in known), None)
-    dims = first.type.tensor_type.shape.dim if first is not None else []
-    return bool(dims) and dims[0].dim_value > 0
 
 
 def sanity(reference: Reference) -> tuple[str, ...]:

@@ -13,10 +13,11 @@ from sprat.browser.host import Host, serving, with_site
 from sprat.browser.runtime import bundled
 from sprat.data.options import DataOptions
 from sprat.errors import OptionError
+from sprat.model.inspect import fixed_batch
 from sprat.model.load import load, model_file, total_bytes
 from sprat.model.wire import brotli_bytes, wire_bytes
 from sprat.progress import Progress, silent
-from sprat.workflow.setting import Setting, is_fixed, open_setting, reading_record
+from sprat.workflow.setting import Setting, open_setting, reading_record
 
 #: Images that the page offers, and those that decide how the output is read.
 SAMPLES = 48
@@ -63,9 +64,10 @@ def _page(setting: Setting, path: Path, host: Host) -> dict[str, Any]:
     how, reading = setting.data.preprocess, setting.reference.reading
     if how is None:
         raise OptionError("the page draws images, and these samples are none.", where="--data")
-    if is_fixed(setting.model) and setting.reference.size != 1:
+    size = fixed_batch(setting.model) or 1
+    if size != 1:
         raise OptionError(
-            f"the model takes {setting.reference.size} images at once; the page gives one.",
+            f"the model takes {size} images at once; the page gives one.",
             where=str(setting.path),
         )
     model = load(path).SerializeToString(deterministic=True)
