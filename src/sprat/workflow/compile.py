@@ -11,6 +11,7 @@ import onnx
 
 from sprat.browser.lean import Answer, Case, Place, answers, runtime_brotli
 from sprat.browser.types import LeanTry
+from sprat.data.dataset import Dataset
 from sprat.data.options import DataOptions, read_options
 from sprat.data.sources import open_data
 from sprat.errors import (
@@ -229,18 +230,22 @@ def real_feeds(
     options: DataOptions | None,
     count: int,
 ) -> tuple[Feeds, ...]:
-    """Return evenly spread samples of the data, one in each batch; a fixed batch repeats it.
+    """Return evenly spread samples of data that is not open yet, as :func:`spread_feeds` does.
 
     Raises:
         InputError: The data or an option is wrong, or there is no sample.
     """
-    size = fixed_batch(model) or 1
     place = Path(data) if Path(data).exists() else None
     chosen = read_options(path, place, options)
     dataset = open_data(data, tensor_infos(model), options=chosen).choice
-    total = len(dataset.samples)
-    if not total:
+    if not dataset.samples:
         raise DataNotFoundError("there are no samples to check on.", where=str(data))
+    return spread_feeds(dataset, model, count)
+
+
+def spread_feeds(dataset: Dataset, model: onnx.ModelProto, count: int) -> tuple[Feeds, ...]:
+    """Return evenly spread samples, one in each batch; a fixed batch repeats it."""
+    size, total = fixed_batch(model) or 1, len(dataset.samples)
     taken = min(count, total)
     return tuple(dataset.batch([i * total // taken] * size) for i in range(taken))
 

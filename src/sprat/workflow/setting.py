@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import onnx
 
 from sprat.data.dataset import Dataset
+from sprat.data.labels import listed_classes
 from sprat.data.options import DataOptions, read_options
 from sprat.data.sources import Data, open_data
 from sprat.errors import DataNotFoundError, OptionError
@@ -146,6 +147,23 @@ def open_setting(
     )
     notes = (*found.notes, *guesses, *sanity(reference))
     return Setting(path, model, found, chosen, reference, notes, options or NOTHING_SAID)
+
+
+def found_options(setting: Setting) -> DataOptions:
+    """Return what was found out of the data, so that the next command guesses nothing."""
+    how, reading = setting.data.preprocess, setting.reference.reading
+    known: dict[str, Any] = {} if how is None else {**asdict(how)}
+    names = {f for f in DataOptions.model_fields if f not in ("kind", "name", "metric", "labels")}
+    known = {name: value for name, value in known.items() if name in names and value is not None}
+    labels = listed_classes(setting.options)
+    kind = reading.kind if reading.kind != "custom" else None
+    return DataOptions(
+        **known,
+        labels=labels or None,
+        kind=kind,
+        name=reading.output,
+        threshold=reading.threshold if reading.kind == "logit" else None,
+    )
 
 
 def reading_record(reading: Reading) -> ReadingRecord:
