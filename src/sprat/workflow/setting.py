@@ -166,6 +166,23 @@ def found_options(setting: Setting) -> DataOptions:
     )
 
 
+def check_class(kind: str, where: str, hint: str = "") -> None:
+    """Refuse a page that shows a class where the output names none.
+
+    Args:
+        kind: How the output is read.
+        where: The option that asks for the page, or says the kind.
+        hint: What to do about it.
+
+    Raises:
+        OptionError: The output is no class.
+    """
+    if kind not in ("logit", "classes"):
+        raise OptionError(
+            f"the page shows a class; this output is read as {kind}.", where=where, hint=hint
+        )
+
+
 def reading_record(reading: Reading) -> ReadingRecord:
     """Return how an output is read, as records and pages hold it."""
     return ReadingRecord(
