@@ -28,6 +28,7 @@ from sprat.evaluate.interval import paired_interval
 from sprat.evaluate.reading import MeanDivergence, answers
 from sprat.files import write_atomic
 from sprat.graph.simplify import simplify
+from sprat.model.inspect import fixed_batch
 from sprat.model.load import load
 from sprat.model.nodes import name_nodes
 from sprat.model.wire import brotli_bytes
@@ -35,7 +36,7 @@ from sprat.quantization.rate_distortion import pack, prepare
 from sprat.record.run import load_run
 from sprat.search.budget import CAUTION
 from sprat.search.rate import calibration_batches
-from sprat.workflow.setting import Setting, is_fixed, open_setting
+from sprat.workflow.setting import Setting, open_setting
 
 RESULTS = Path(__file__).parent / "results"
 #: Random splits: as many as one would make by hand, and so many that their own luck is small.
@@ -162,7 +163,10 @@ def of_ladder(setting: Setting, small: Path, work: Path) -> list[tuple[int, Scor
         reference = setting.reference
         clean = name_nodes(simplify(setting.model, setting.calibration()[:2]).model)
         batches = calibration_batches(
-            setting.data.calibration, reference.size, fixed=is_fixed(setting.model), count=SAMPLES
+            setting.data.calibration,
+            reference.size,
+            fixed=fixed_batch(setting.model) is not None,
+            count=SAMPLES,
         )
         prepared = prepare(clean, batches, MeanDivergence(reference.reading))
         for factor in missing:

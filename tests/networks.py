@@ -72,6 +72,17 @@ def cnn(classes: int = 1, opset: int = 17, group: int = 1) -> onnx.ModelProto:
     return build(nodes, weights, {"x": ["n", 3, 16, 16]}, {"y": ["n", classes]}, opset)
 
 
+def table(rows: int) -> onnx.ModelProto:
+    """Gather, sum: numbers of words ``x [1, 6]`` of a vocabulary to ``y [1, 5]``."""
+    nodes = [
+        helper.make_node("Gather", ["w", "x"], ["g"], name="table"),
+        helper.make_node("ReduceMean", ["g"], ["y"], name="mean", axes=[1], keepdims=0),
+    ]
+    model = build(nodes, {"w": _normal(7, rows, 5)}, {"x": [1, 6]}, {"y": [1, 5]})
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+    return model
+
+
 def mlp() -> onnx.ModelProto:
     """MatMul, Add, Relu, MatMul, Softmax: ``x [N, 32]`` to ``y [N, 5]``."""
     node = helper.make_node

@@ -24,8 +24,9 @@ from sprat.lean.plan import Plan, plan_text, schema_text
 from sprat.model.load import load, save
 from sprat.quantization.configs import Float16, RateDistortion, Weights
 from sprat.quantization.quantize import quantize
+from sprat.workflow.compile import compile
 from tests.lean import case, gap, gaps, native, noise
-from tests.networks import build, cnn, mlp
+from tests.networks import build, cnn, mlp, table
 from tests.random_graphs import network
 
 DOODLES = Path(__file__).parents[1] / "examples/doodles/doodles.onnx"
@@ -527,6 +528,29 @@ def test_the_command_writes_what_it_has_checked(tmp_path: Path) -> None:
     assert found["runtime_brotli"] + found["plan_brotli"] < 90_000
     Plan.model_validate_json((tmp_path / "out/plan.json").read_text())
     assert (tmp_path / "out/weights.bin").stat().st_size == found["weights_bytes"]
+
+
+def test_a_weight_among_the_inputs_is_no_batch(tmp_path: Path) -> None:
+    """Files of IR 3 list the weights as inputs, sometimes before the samples."""
+    model = mlp()
+    w1 = helper.make_tensor_value_info("w1", TensorProto.FLOAT, [32, 64])
+    model.graph.input.insert(0, w1)
+    save(model, tmp_path / "model.onnx")
+    np.savez(tmp_path / "data.npz", x=random(20, 32))
+    found = compile(tmp_path / "model.onnx", tmp_path / "out", data=tmp_path / "data.npz")
+    plan = Plan.model_validate_json(found.plan.read_text())
+    assert [(t.name, t.shape) for t in plan.inputs] == [("x", (1, 32))]
+
+
+def test_random_integers_are_words_of_a_small_vocabulary(tmp_path: Path) -> None:
+    model = save(table(2), tmp_path / "model.onnx")
+    assert compile(model, tmp_path / "out").largest < CLOSE
+
+
+def test_the_place_is_where_it_was_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = save(mlp(), tmp_path / "model.onnx")
+    monkeypatch.setattr("sprat.browser.lean.find_node", lambda: None)
+    assert compile(model, tmp_path / "out", place="node").place == "chromium"
 
 
 def test_the_command_writes_nothing_that_it_cannot_do(tmp_path: Path) -> None:

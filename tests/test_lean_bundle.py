@@ -11,18 +11,18 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import sprat
-from sprat.browser.find import Kind
+from sprat.browser.find import VARIABLE, Kind
 from sprat.browser.static import serving_folder
 from sprat.delivery.bundle import Shape
 from sprat.delivery.hosts import page_headers
-from sprat.errors import BrowserMissingError, LeanUnsupportedError
+from sprat.errors import BrowserMissingError, LeanUnsupportedError, ShapeMismatchError
 from sprat.model.load import load, save
 from sprat.quantization.configs import Static, Weights
 from sprat.quantization.quantize import quantize
 from sprat.workflow.bundle import bundle
 from tests.browsers import draw, launched
 from tests.lean import native
-from tests.networks import cnn, feeds
+from tests.networks import cnn, feeds, table
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "doodles"
 MODEL, DATA = EXAMPLE / "doodles.onnx", EXAMPLE / "data"
@@ -178,6 +178,29 @@ def test_what_is_not_certain_is_visited(
     blind = bundle(integers, tmp_path / "none", data=DATA, tell=told.append)
     assert blind.runtime.kind == "ort"
     assert "without a page nothing can be visited" in told[1]
+
+
+def test_a_browser_that_does_not_start_costs_the_visits_alone(
+    integers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sprat.workflow.lean.RUNTIME_BROTLI_BYTES", 0)  # as if it were there
+    monkeypatch.setenv(VARIABLE, "false")
+    told: list[str] = []
+    shape = Shape(page=True)
+    made = bundle(integers, tmp_path / "site", data=DATA, shape=shape, tell=told.append)
+    assert made.runtime.kind == "ort"
+    assert told[0].startswith("ONNX Runtime Web: no visit could be timed (")
+
+
+def test_a_model_that_takes_no_random_input_takes_the_other(tmp_path: Path) -> None:
+    model = save(table(1), tmp_path / "model.onnx")
+    np.savez(tmp_path / "data.npz", x=np.zeros((8, 6), np.int64))
+    data, told = tmp_path / "data.npz", list[str]()
+    made = bundle(model, tmp_path / "auto", data=data, tell=told.append)
+    assert made.runtime.kind == "ort"
+    assert told[0].startswith("ONNX Runtime Web: the lean runtime could not be checked (")
+    with pytest.raises(ShapeMismatchError):
+        bundle(model, tmp_path / "lean", data=data, runtime="lean")
 
 
 def test_without_node_and_browser_there_is_the_other_runtime(

@@ -180,6 +180,17 @@ def test_a_line_that_cannot_be_trusted_costs_the_visits_alone(
     assert any(note.startswith("no visits: a transfer of") for note in proof.notes)
 
 
+def test_a_verdict_without_visits_keeps_all_other_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visit, "TRUST", -1.0)
+    monkeypatch.setattr(visit, "_KNOWN_SECONDS", 0.1)
+    verdict = verify(MODEL, MODEL, DATA, max_bytes=1 << 30, max_first_prediction=(60, 50), limit=8)
+    assert not verdict.holds
+    *others, last = verdict.checks
+    assert all(check.holds for check in others)
+    assert last.name == "first prediction"
+    assert last.figure.startswith("no visits: a transfer of")
+
+
 def test_a_bundle_is_visited_twice_with_one_cache(tmp_path: Path) -> None:
     site, preview = tmp_path / "site", tmp_path / "preview.onnx"
     sprat.save(sprat.quantize(sprat.load(MODEL), Weights(), []), preview)

@@ -1,16 +1,65 @@
-"""What is said aloud of a model with its data."""
+"""What is said aloud of a model with its data, and what other commands get to know of it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sprat.data.options import DataOptions
 from sprat.errors import InputError, ModelNotFoundError, OptionError, OutputError
 from sprat.files import check_out
-from sprat.model.load import model_file, save
+from sprat.model.load import load, model_file, save
+from sprat.quantization.configs import Weights
+from sprat.quantization.quantize import quantize
+from sprat.workflow.budget import Budget
+from sprat.workflow.optimize import optimize
 from sprat.workflow.setting import open_setting
-from tests.networks import mlp
+from sprat.workflow.verify import verify
+from tests.networks import cnn, mlp
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    """A model of any height and width, as Hugging Face has it: how to read is beside it."""
+    model = cnn(classes=2)
+    for axis in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f"side {axis}"
+    (tmp_path / "hf").mkdir()
+    how = {"size": {"height": 16, "width": 16}, "image_mean": [0.4] * 3, "image_std": [0.2] * 3}
+    (tmp_path / "hf/preprocessor_config.json").write_text(json.dumps(how))
+    return save(model, tmp_path / "hf/model.onnx")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Of several sizes, from which none can be guessed."""
+    random = np.random.default_rng(0)
+    for i in range(24):
+        path = tmp_path / "photos" / ("cat", "dog")[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shape = (20 + i, 30, 3)
+        Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(path)
+    return tmp_path / "photos"
+
+
+def test_the_results_say_how_the_originals_data_is_read(original: Path, photos: Path) -> None:
+    out = photos.parent / "small"
+    optimize(original, photos, out, budget=Budget(max_drop=100, minutes=0.01))
+    own, theirs = open_setting(out / "model.onnx", photos), open_setting(original, photos)
+    assert own.data.preprocess == theirs.data.preprocess
+    assert own.data.preprocess is not None
+    assert own.data.preprocess.mean == (0.4, 0.4, 0.4)
+    assert own.reference.reading == theirs.reference.reading
+
+
+def test_a_verdict_reads_the_data_as_the_original_does(original: Path, photos: Path) -> None:
+    (photos.parent / "small").mkdir()
+    small = photos.parent / "small/model.onnx"
+    save(quantize(load(original), Weights(), []), small)
+    verdict = verify(small, original, photos, max_drop=100)
+    assert [c.name for c in verdict.checks][-1] == "lean runtime"
 
 
 @pytest.mark.parametrize("alike", [True, False])

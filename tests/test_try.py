@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
+from sprat.data.options import DataOptions
+from sprat.errors import OptionError
 from sprat.workflow.tryout import tryout
 from tests.browsers import draw, launched
 
@@ -59,6 +61,7 @@ def test_one_model_can_be_chosen_and_the_drawing_cleared(page: Page) -> None:
     expect(page.locator("#agreement")).to_have_text("")
     page.get_by_role("button", name="Clear").click()
     expect(page.locator(".card .said")).to_have_text("nothing yet")
+    expect(page.locator(".card dt")).to_have_text(["To download (br-11)"])
 
 
 def test_a_sample_comes_with_its_label(page: Page) -> None:
@@ -87,6 +90,15 @@ def test_it_speaks_chinese_too_and_remembers(page: Page) -> None:
     page.reload()
     expect(page.locator("h1")).to_have_text("试一试两个模型")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_an_output_that_is_no_class_is_refused() -> None:
+    wanted = "the page shows a class; this output is read as vector"
+    with (
+        pytest.raises(OptionError, match=wanted),
+        tryout(MODEL, MODEL, DATA, options=DataOptions(kind="vector")),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("path", ["/../pyproject.toml", "/%2e%2e/etc/passwd", "/models/", "/x\0"])

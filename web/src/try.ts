@@ -54,6 +54,12 @@ function element(kind: string, text: string, style = ""): HTMLElement {
   return made;
 }
 
+function forget(card: Card): void {
+  delete card.answer;
+  delete card.milliseconds;
+  delete card.error;
+}
+
 class Page {
   readonly #setting: Setting;
   readonly #cards = new Map<Name, Card>();
@@ -91,7 +97,7 @@ class Page {
       this.#pad.clear();
       this.#picture = undefined;
       this.#label = "";
-      for (const card of this.#cards.values()) delete card.answer;
+      for (const card of this.#cards.values()) forget(card);
       this.#show();
     });
     part("sample").addEventListener("click", () => void this.#another());
@@ -176,6 +182,8 @@ class Page {
         card.milliseconds = performance.now() - start;
         card.answer = answer(outputs, this.#setting.reading);
       } catch (error) {
+        if (turn !== this.#turn) return; // cleared, or asked anew, meanwhile
+        forget(card);
         card.error = error instanceof Error ? error.message : String(error);
       }
       this.#show();

@@ -74,12 +74,14 @@ class Answer:
     """What the runtime made of a case.
 
     Attributes:
+        place: Where it was run.
         error: What it said where it refused; empty where it ran.
         outputs: The outputs of each run.
         heaps: Bytes of memory after the first run, and at the end.
         seconds: From the bytes in memory to the first answer.
     """
 
+    place: Place
     error: str = ""
     outputs: tuple[Outputs, ...] = ()
     heaps: tuple[int, int] = (0, 0)
@@ -102,7 +104,8 @@ def answers(cases: Sequence[Case], place: Place | None = None) -> list[Answer]:
 
     Args:
         cases: The plans and their inputs.
-        place: Where; Node where there is one, by default, because it starts faster.
+        place: Where; Node where there is one, by default, because it starts faster. Chromium
+            where there is none.
 
     Returns:
         One answer for each case; a plan that is refused is an answer, too.
@@ -130,7 +133,7 @@ def _in_node(node: Path, cases: Sequence[Case]) -> list[Answer]:
         wasm = {k: str(_BUILT / f"{k}.wasm.br") for k in ("xnnpack", "helper")}
         (folder / "job.json").write_text(json.dumps({**wasm, "cases": entries}))
         said = _run([str(node), str(_BUILT / "node.mjs"), str(folder / "job.json")])
-        return _read(said, entries, lambda path: Path(path).read_bytes())
+        return _read(said, "node", entries, lambda path: Path(path).read_bytes())
 
 
 def _run(command: list[str]) -> str:
@@ -156,10 +159,12 @@ async def _in_chromium(cases: Sequence[Case]) -> list[Answer]:
         async with launched() as browser, browser.page() as page:
             await within(page.goto(f"{host.address}/prove.html"))
             said = str(await within(page.evaluate(_SCRIPT, job), _LIMIT))
-    return _read(said, entries, host.received.__getitem__)
+    return _read(said, "chromium", entries, host.received.__getitem__)
 
 
-def _read(said: str, entries: list[dict[str, Any]], read: Callable[[str], bytes]) -> list[Answer]:
+def _read(
+    said: str, place: Place, entries: list[dict[str, Any]], read: Callable[[str], bytes]
+) -> list[Answer]:
     """Put results and outputs together."""
     from safetensors.numpy import load
 
@@ -170,9 +175,9 @@ def _read(said: str, entries: list[dict[str, Any]], read: Callable[[str], bytes]
     found = []
     for entry, result in zip(entries, results, strict=True):
         if "error" in result:
-            found.append(Answer(str(result["error"])))
+            found.append(Answer(place, str(result["error"])))
         else:
             outputs = tuple(load(read(path)) for path in entry["outputs"])
             heaps = (result["heaps"][0], result["heaps"][1])
-            found.append(Answer("", outputs, heaps, result["milliseconds"] / 1000))
+            found.append(Answer(place, "", outputs, heaps, result["milliseconds"] / 1000))
     return found

@@ -19,6 +19,7 @@ from sprat.errors import DataError, OptionError
 from sprat.evaluate.interval import paired_interval
 from sprat.evaluate.reading import Answers, Reading, answers, divergence, same
 from sprat.evaluate.types import Evaluation, Flip, OutputError
+from sprat.model.inspect import fixed_batch
 from sprat.model.session import Feeds, Outputs, open_session, predict
 from sprat.parallel import cores
 from sprat.progress import Progress, silent
@@ -36,12 +37,7 @@ _PIECE = 4
 
 def batch_size(model: onnx.ModelProto) -> int:
     """Return how many samples go into one run: the first input's fixed batch size, or 8."""
-    known = {tensor.name for tensor in model.graph.initializer}
-    for value in model.graph.input:
-        if value.name not in known:
-            dims = value.type.tensor_type.shape.dim
-            return dims[0].dim_value if dims and dims[0].dim_value > 0 else BATCH
-    return BATCH
+    return fixed_batch(model) or BATCH
 
 
 @dataclass(frozen=True, eq=False)

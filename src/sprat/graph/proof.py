@@ -94,12 +94,15 @@ def prepare(model: onnx.ModelProto, samples: Sequence[Feeds] | None = None) -> P
     )
 
 
-def noise(inputs: Sequence[TensorInfo], size: int) -> Feeds:
+def noise(inputs: Sequence[TensorInfo], size: int = 1, *, seed: int = 0) -> Feeds:
     """Make seeded inputs: standard normal floats, zeros and ones for integers.
+
+    Larger integers would be no index of a small table.
 
     Args:
         inputs: The model's inputs. Dimensions of the same name get the same size.
         size: Of dynamic dimensions, except those of a first axis, which become 2.
+        seed: Of the numbers.
 
     Returns:
         One array per input.
@@ -108,7 +111,7 @@ def noise(inputs: Sequence[TensorInfo], size: int) -> Feeds:
         ShapeMismatchError: An input is absurdly large, or of a type without numbers.
     """
     first = {t.shape[0] for t in inputs if t.shape} - {"?"}
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     feeds = {}
     for tensor in inputs:
         shape = tuple(

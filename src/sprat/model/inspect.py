@@ -36,6 +36,7 @@ __all__ = [
     "Inspection",
     "LayerInfo",
     "TensorInfo",
+    "fixed_batch",
     "inspect",
     "output_infos",
     "tensor_infos",
@@ -46,6 +47,12 @@ def tensor_infos(model: onnx.ModelProto) -> tuple[TensorInfo, ...]:
     """Return the inputs of a model, without its initializers."""
     weights = {t.name for t in model.graph.initializer}
     return tuple(_tensor_info(v) for v in model.graph.input if v.name not in weights)
+
+
+def fixed_batch(model: onnx.ModelProto) -> int | None:
+    """Return the batch size that the first input is fixed to; None where it is dynamic."""
+    shape = next((t.shape for t in tensor_infos(model)), ())
+    return shape[0] if shape and isinstance(shape[0], int) and shape[0] > 0 else None
 
 
 def output_infos(model: onnx.ModelProto) -> tuple[TensorInfo, ...]:

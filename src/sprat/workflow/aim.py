@@ -11,6 +11,7 @@ import onnx
 
 from sprat.errors import NoGainError, OptionError
 from sprat.graph.simplify import simplify
+from sprat.model.inspect import fixed_batch
 from sprat.model.nodes import name_nodes
 from sprat.model.session import Feeds
 from sprat.progress import Progress, Watch
@@ -20,7 +21,7 @@ from sprat.search.budget import holds
 from sprat.search.candidates import Bench, Trial
 from sprat.search.rate import SAMPLES, Curve, calibration_batches, smallest_under, walk
 from sprat.search.store import Store
-from sprat.workflow.setting import Setting, is_fixed
+from sprat.workflow.setting import Setting
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _cheapest(trials: Sequence[Trial], max_drop: float) -> Trial:
 
 
 def _batches(setting: Setting, count: int = SAMPLES) -> Sequence[Feeds]:
-    size, fixed = setting.reference.size, is_fixed(setting.model)
+    size, fixed = setting.reference.size, fixed_batch(setting.model) is not None
     return calibration_batches(setting.data.calibration, size, fixed=fixed, count=count)
 
 

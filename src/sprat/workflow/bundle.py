@@ -21,7 +21,7 @@ from sprat.progress import Progress, silent
 from sprat.record.run import load_run
 from sprat.record.schema import ReadingRecord, Run
 from sprat.workflow.lean import Tell, Wanted, with_runtime
-from sprat.workflow.setting import open_setting, reading_record
+from sprat.workflow.setting import check_class, open_setting, reading_record
 from sprat.workflow.step import smallest_preview
 
 #: A preview must be this much smaller to be worth a download of its own.
@@ -193,12 +193,11 @@ def _check_page(known: _Known) -> None:
             where="--page",
             hint="Give --data, or a folder that optimize wrote.",
         )
-    if known.reading.kind not in ("logit", "classes"):
-        raise OptionError(
-            f"the page shows a class; this output is read as {known.reading.kind}.",
-            where="--page",
-            hint="Make the bundle without it, and use loader.js in a page of your own.",
-        )
+    check_class(
+        known.reading.kind,
+        where="--page",
+        hint="Make the bundle without it, and use loader.js in a page of your own.",
+    )
 
 
 def _check_place(out: Path) -> None:

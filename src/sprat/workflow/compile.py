@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import onnx
 
-from sprat.browser.lean import Answer, Case, Place, answers, find_node, runtime_brotli
+from sprat.browser.lean import Answer, Case, Place, answers, runtime_brotli
 from sprat.browser.types import LeanTry
+from sprat.data.dataset import Dataset
 from sprat.data.options import DataOptions, read_options
 from sprat.data.sources import open_data
 from sprat.errors import (
@@ -23,10 +23,10 @@ from sprat.errors import (
     OutputError,
 )
 from sprat.files import is_there, write_atomic
-from sprat.graph.proof import gap
+from sprat.graph.proof import gap, noise
 from sprat.lean.compile import Compiled, compile_model
 from sprat.lean.plan import Plan, plan_text
-from sprat.model.inspect import tensor_infos
+from sprat.model.inspect import TensorInfo, fixed_batch, tensor_infos
 from sprat.model.load import load, model_file
 from sprat.model.session import Feeds, open_session, run
 from sprat.model.wire import brotli_bytes
@@ -93,7 +93,8 @@ def compile(  # the command's name
         options: Preprocessing options; they go before ``sprat.toml``.
         shapes: Shapes of inputs by name; those of the data by default, and a batch of 1.
         samples: At most so many inputs are tried.
-        place: ``node`` or ``chromium``; Node where there is one, by default.
+        place: ``node`` or ``chromium``; Node where there is one, by default. Without Node it is
+            Chromium.
         progress: Told how far the work is.
 
     Returns:
@@ -120,7 +121,7 @@ def compile(  # the command's name
         plan_brotli=brotli_bytes(text.encode()),
         weights_bytes=len(found.made.weights),
         runtime_brotli=runtime_brotli(),
-        place=place or ("node" if find_node() is not None else "chromium"),
+        place=found.place,
         samples=found.samples,
         real=data is not None,
         largest=found.largest,
@@ -151,6 +152,7 @@ class Checked:
 
     Attributes:
         made: The plan and its weights.
+        place: Where it was run.
         samples: On so many inputs.
         largest: The largest difference of an output.
         heap: Bytes of WebAssembly memory.
@@ -158,6 +160,7 @@ class Checked:
     """
 
     made: Compiled
+    place: Place
     samples: int
     largest: float
     heap: int
@@ -189,7 +192,7 @@ def checked(
     answer = answers([Case(plan_text(made.plan), made.weights, feeds)], on.place)[0]
     largest = _compared(path, model, feeds, answer)
     progress("checking", 1, 1)
-    return Checked(made, len(feeds), largest, answer.heaps[1], answer.seconds)
+    return Checked(made, answer.place, len(feeds), largest, answer.heaps[1], answer.seconds)
 
 
 def tried(
@@ -227,32 +230,29 @@ def real_feeds(
     options: DataOptions | None,
     count: int,
 ) -> tuple[Feeds, ...]:
-    """Return evenly spread samples of the data, one in each batch; a fixed batch repeats it.
+    """Return evenly spread samples of data that is not open yet, as :func:`spread_feeds` does.
 
     Raises:
         InputError: The data or an option is wrong, or there is no sample.
     """
-    first = model.graph.input[0].type.tensor_type.shape.dim
-    size = max(1, first[0].dim_value) if first else 1
     place = Path(data) if is_there(Path(data)) else None
     chosen = read_options(path, place, options)
     dataset = open_data(data, tensor_infos(model), options=chosen).choice
-    total = len(dataset.samples)
-    if not total:
+    if not dataset.samples:
         raise DataNotFoundError("there are no samples to check on.", where=str(data))
+    return spread_feeds(dataset, model, count)
+
+
+def spread_feeds(dataset: Dataset, model: onnx.ModelProto, count: int) -> tuple[Feeds, ...]:
+    """Return evenly spread samples, one in each batch; a fixed batch repeats it."""
+    size, total = fixed_batch(model) or 1, len(dataset.samples)
     taken = min(count, total)
     return tuple(dataset.batch([i * total // taken] * size) for i in range(taken))
 
 
 def _random(plan: Plan, seed: int) -> Feeds:
-    """Return seeded inputs: standard normal, or whole numbers from 0 to 9."""
-    random = np.random.default_rng(seed)
-    return {
-        t.name: random.standard_normal(t.shape).astype(np.float32)
-        if t.type == "float32"
-        else random.integers(0, 2 if t.type == "bool" else 10, t.shape).astype(t.type)
-        for t in plan.inputs
-    }
+    """Return seeded inputs of a plan, whose shapes are all fixed."""
+    return noise([TensorInfo(t.name, t.type, t.shape) for t in plan.inputs], seed=seed)
 
 
 def _compared(path: Path, model: onnx.ModelProto, feeds: Sequence[Feeds], answer: Answer) -> float:

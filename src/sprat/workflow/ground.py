@@ -17,11 +17,11 @@ from sprat.data.sources import open_data
 from sprat.errors import DataError
 from sprat.evaluate.evaluate import Reference, predict_all, reference_on
 from sprat.graph import proof
-from sprat.model.inspect import tensor_infos
+from sprat.model.inspect import fixed_batch, tensor_infos
 from sprat.model.load import load
 from sprat.model.session import Feeds, Outputs
 from sprat.progress import Progress
-from sprat.workflow.setting import Setting, Split, is_fixed, open_setting
+from sprat.workflow.setting import Setting, Split, open_setting
 
 #: Image files that browsers read.
 _SEEN = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
@@ -128,7 +128,7 @@ def on_data(
         reference or path, data, options, limit=samples, split=split, progress=progress
     )
     dataset = setting.reference.dataset
-    size = setting.reference.size if is_fixed(model) else 1
+    size = fixed_batch(model) or 1
     own = reference_on(
         model,
         dataset,

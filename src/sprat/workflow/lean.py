@@ -27,7 +27,8 @@ from sprat.errors import (
     BrowserMissingError,
     LeanMismatchError,
     LeanUnsupportedError,
-    ThrottleError,
+    ShapeMismatchError,
+    UnsupportedModelError,
 )
 from sprat.files import sha256
 from sprat.lean.pack import packed
@@ -40,6 +41,10 @@ Made = tuple[dict[str, bytes], Manifest]
 Tell = Callable[[str], None]
 
 _MBPS = 10.0
+#: What says that the lean runtime is not for a model.
+_REFUSALS = (LeanUnsupportedError, LeanMismatchError)
+#: What leaves it open: native takes no random input, or there is nothing to run the plan in.
+_HINDRANCES = (UnsupportedModelError, ShapeMismatchError, BrowserMissingError, BrowserError)
 
 
 def with_runtime(
@@ -68,16 +73,20 @@ def with_runtime(
         LeanUnsupportedError: The lean runtime was asked for, and cannot do a node.
         LeanMismatchError: It was asked for, and answers otherwise than native.
         BrowserMissingError: It was asked for, and there is neither Node nor Chromium.
+        BrowserError: It was asked for, and what should run it crashed, hung or does not start.
+        UnsupportedModelError: It was asked for, and native cannot answer the random inputs.
+        ShapeMismatchError: It was asked for, and no random inputs fit.
     """
     general = replace(contents, then=None)
     if wanted == "ort":
         return make(general)
     try:
         lean, seconds = _compiled(path, contents, progress)
-    except (LeanUnsupportedError, LeanMismatchError, BrowserMissingError, BrowserError) as error:
+    except (*_REFUSALS, *_HINDRANCES) as error:
         if wanted == "lean":
             raise
-        tell(f"ONNX Runtime Web: the lean runtime does not do it ({error})")
+        why = "does not do it" if isinstance(error, _REFUSALS) else "could not be checked"
+        tell(f"ONNX Runtime Web: the lean runtime {why} ({error})")
         return make(general)
     if wanted == "lean":
         return make(lean)
@@ -111,7 +120,7 @@ def _earlier(general: Made, lean: Made, progress: Progress, tell: Tell) -> Made:
     """Return the bundle whose page answers a first visitor earlier in Chromium."""
     try:
         visits = asyncio.run(_visited((general, lean), progress))
-    except (BrowserMissingError, ThrottleError) as error:
+    except (BrowserMissingError, BrowserError) as error:
         tell(f"ONNX Runtime Web: no visit could be timed ({error})")
         return general
     ort, other = visits

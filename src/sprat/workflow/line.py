@@ -11,7 +11,7 @@ from sprat import __version__
 from sprat.errors import OptionError
 from sprat.files import sha256
 from sprat.graph.simplify import Simplified, simplify
-from sprat.model.inspect import TensorInfo, output_infos, tensor_infos
+from sprat.model.inspect import TensorInfo, fixed_batch, output_infos, tensor_infos
 from sprat.model.load import load, sha256_model
 from sprat.model.nodes import name_nodes
 from sprat.progress import Watch
@@ -21,7 +21,7 @@ from sprat.search.candidates import Bench
 from sprat.search.rate import Curve, calibration_batches
 from sprat.search.store import Store
 from sprat.spread import Spread
-from sprat.workflow.setting import Setting, is_fixed
+from sprat.workflow.setting import Setting
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,9 @@ def open_line(
         bench = replace(bench, own=own)
     # What can stand in the original's place takes the original's batches.
     batches = calibration_batches(
-        setting.data.calibration, setting.reference.size, fixed=is_fixed(setting.model)
+        setting.data.calibration,
+        setting.reference.size,
+        fixed=fixed_batch(setting.model) is not None,
     )
     return Line(path, cleaned, bench, Curve(bench, batches), note)
 

@@ -32,6 +32,8 @@ from sprat.workflow.visitor import visit_site
 
 #: The network of the pictures.
 _FILM_MBPS = 10.0
+#: How the note begins that says why nothing was visited.
+NO_VISITS = "no visits"
 #: Models above this are compressed at a level that does not take minutes.
 _BEST_BROTLI = 8 << 20
 
@@ -122,7 +124,7 @@ async def measure(ground: Ground, plan: Plan, runtime: Runtime, progress: Progre
                 try:
                     networks = await _networks(browser, host, plan)
                 except ThrottleError as error:
-                    found.notes.append(f"no visits: {error}")
+                    found.notes.append(f"{NO_VISITS}: {error}")
                 else:
                     await _visit(browser, driver, ground, networks, plan.longest, found)
                     if plan.site is not None:

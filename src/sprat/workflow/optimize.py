@@ -55,9 +55,10 @@ def optimize(
     """Find the smallest model that still does its job, and prove it.
 
     Clean the graph, propose candidates, measure each on ``val``, choose, and look once at
-    ``test``, which took no part in the choice. Writes ``model.onnx``, ``run.json``,
-    ``report.html`` and ``history.jsonl`` into ``out``; what was measured stays under
-    ``out/.work``, so that a killed run goes on where it was.
+    ``test``, which took no part in the choice. Writes ``model.onnx``, ``sprat.toml``
+    (how the data is read, for the commands that take ``out``), ``run.json``, ``report.html`` and
+    ``history.jsonl`` into ``out``; what was measured stays under ``out/.work``, so that a killed
+    run goes on where it was.
 
     With a ``student`` the model first teaches one, as ``distill`` does; then the curves of both
     are walked, each point is held against the model, and the best of all is chosen.

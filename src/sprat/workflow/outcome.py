@@ -1,4 +1,4 @@
-"""What a search found, and what is written of it: model, record, report, log."""
+"""What a search found, and what is written of it: model, options, record, report, log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sprat import __version__
 from sprat.data.dataset import Dataset
-from sprat.data.options import as_words
+from sprat.data.options import as_toml, as_words
 from sprat.evaluate.types import Evaluation, Speed
 from sprat.files import sha256, sha256_file, write_atomic
 from sprat.model.inspect import inspect
@@ -32,7 +32,7 @@ from sprat.record.versions import machine, versions
 from sprat.search.candidates import Trial
 from sprat.workflow.budget import Clock, Request
 from sprat.workflow.line import Line, line_of
-from sprat.workflow.setting import Setting, reading_record
+from sprat.workflow.setting import Setting, found_options, reading_record
 
 if TYPE_CHECKING:
     from sprat.workflow.pupil import Pupil
@@ -76,7 +76,7 @@ class Findings:
 
 
 def write(out: Path, setting: Setting, found: Findings, clock: Clock, progress: Progress) -> Run:
-    """Write model, preview, report, record and log.
+    """Write model, preview, options, report, record and log.
 
     Args:
         out: The folder.
@@ -98,6 +98,8 @@ def write(out: Path, setting: Setting, found: Findings, clock: Clock, progress: 
     if found.chosen.record.name == "original" and is_whole(setting.path):
         content = setting.path.read_bytes()
     write_atomic(out / "model.onnx", content)
+    # What said how the original's data is read may lie beside the original alone.
+    write_atomic(out / "sprat.toml", as_toml(found_options(setting)))
     if found.preview is not None and found.preview.model is not None:
         preview = found.preview.model.SerializeToString(deterministic=True)
         write_atomic(out / "preview.onnx", preview)

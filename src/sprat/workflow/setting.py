@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import onnx
 
 from sprat.data.dataset import Dataset
+from sprat.data.labels import listed_classes
 from sprat.data.options import DataOptions, read_options
 from sprat.data.sources import Data, open_data
 from sprat.errors import DataNotFoundError, OptionError
@@ -24,7 +25,7 @@ from sprat.evaluate.evaluate import (
 from sprat.evaluate.reading import Reading, answers, best_order, guess_reading
 from sprat.files import is_there
 from sprat.imported import importable, imported
-from sprat.model.inspect import tensor_infos
+from sprat.model.inspect import fixed_batch, tensor_infos
 from sprat.model.load import load
 from sprat.model.session import Feeds
 from sprat.progress import Progress, silent
@@ -70,7 +71,7 @@ class Setting:
         total = len(source.samples)
         taken = min(count, total)
         chosen = [i * total // taken for i in range(taken)]
-        fixed = self.reference.size if is_fixed(self.model) else 1
+        fixed = fixed_batch(self.model) or 1
         if fixed == 1:
             return [source.batch([i]) for i in chosen]
         groups = [chosen[i : i + fixed] for i in range(0, len(chosen), fixed)]
@@ -148,6 +149,40 @@ def open_setting(
     return Setting(path, model, found, chosen, reference, notes, options or NOTHING_SAID)
 
 
+def found_options(setting: Setting) -> DataOptions:
+    """Return what was found out of the data, so that the next command guesses nothing."""
+    how, reading = setting.data.preprocess, setting.reference.reading
+    known: dict[str, Any] = {} if how is None else {**asdict(how)}
+    names = {f for f in DataOptions.model_fields if f not in ("kind", "name", "metric", "labels")}
+    known = {name: value for name, value in known.items() if name in names and value is not None}
+    labels = listed_classes(setting.options)
+    kind = reading.kind if reading.kind != "custom" else None
+    return DataOptions(
+        **known,
+        labels=labels or None,
+        kind=kind,
+        name=reading.output,
+        threshold=reading.threshold if reading.kind == "logit" else None,
+    )
+
+
+def check_class(kind: str, where: str, hint: str = "") -> None:
+    """Refuse a page that shows a class where the output names none.
+
+    Args:
+        kind: How the output is read.
+        where: The option that asks for the page, or says the kind.
+        hint: What to do about it.
+
+    Raises:
+        OptionError: The output is no class.
+    """
+    if kind not in ("logit", "classes"):
+        raise OptionError(
+            f"the page shows a class; this output is read as {kind}.", where=where, hint=hint
+        )
+
+
 def reading_record(reading: Reading) -> ReadingRecord:
     """Return how an output is read, as records and pages hold it."""
     return ReadingRecord(
@@ -162,14 +197,6 @@ def reading_record(reading: Reading) -> ReadingRecord:
 def _columns(model: onnx.ModelProto) -> int | None:
     dims = model.graph.output[0].type.tensor_type.shape.dim
     return dims[-1].dim_value if dims and dims[-1].dim_value > 1 else None
-
-
-def is_fixed(model: onnx.ModelProto) -> bool:
-    """Say whether the first input's batch axis is fixed."""
-    known = {tensor.name for tensor in model.graph.initializer}
-    first = next((v for v in model.graph.input if v.name not in known), None)
-    dims = first.type.tensor_type.shape.dim if first is not None else []
-    return bool(dims) and dims[0].dim_value > 0
 
 
 def sanity(reference: Reference) -> tuple[str, ...]:

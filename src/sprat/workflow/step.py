@@ -17,7 +17,7 @@ from sprat.evaluate.evaluate import batch_size, predict_all, reference_on
 from sprat.evaluate.reading import guess_reading
 from sprat.evaluate.speed import measure_speed
 from sprat.graph.simplify import Simplified, simplify
-from sprat.model.inspect import tensor_infos
+from sprat.model.inspect import fixed_batch, tensor_infos
 from sprat.model.load import load, save, total_bytes
 from sprat.model.session import Feeds
 from sprat.model.wire import wire_bytes
@@ -211,17 +211,13 @@ def _compare_on_noise(
     reference = reference_on(model, noise, "noise", reading, outputs=outputs, size=size)
     other = load(out)
     evaluation = reference.evaluate(other)
-    speed = measure_speed(model, other, noise.batch([0] * _first(model)), progress=progress)
+    one = noise.batch([0] * (fixed_batch(model) or 1))
+    speed = measure_speed(model, other, one, progress=progress)
     note = f"no --data: compared on {_NOISE} random inputs, which says little about accuracy"
     before, after = total_bytes(path), total_bytes(out)
     return Comparison(
         evaluation, speed, wire_bytes(before, exact=False), wire_bytes(after), (note,)
     )
-
-
-def _first(model: onnx.ModelProto) -> int:
-    shape = tensor_infos(model)[0].shape
-    return shape[0] if shape and isinstance(shape[0], int) and shape[0] > 0 else 1
 
 
 def _sizes(before: Path, after: Path) -> str:

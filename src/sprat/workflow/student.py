@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 
 from sprat import __version__
-from sprat.data.labels import listed_classes
-from sprat.data.options import DataOptions, as_toml, as_words
+from sprat.data.options import as_toml, as_words
 from sprat.distillation.configs import Recipe, Student
 from sprat.evaluate.speed import measure_speed
 from sprat.evaluate.types import Evaluation, Speed
@@ -38,7 +37,7 @@ from sprat.record.schema import (
 from sprat.record.versions import machine, versions
 from sprat.workflow.budget import Clock
 from sprat.workflow.outcome import data_record
-from sprat.workflow.setting import Setting
+from sprat.workflow.setting import Setting, found_options
 
 if TYPE_CHECKING:
     from sprat.distillation.train import Trained
@@ -139,23 +138,6 @@ def _last_look(setting: Setting, model: onnx.ModelProto, progress: Progress) -> 
     if not final.samples or final.digest == setting.data.choice.digest:
         return None
     return setting.on(final, "test", progress).evaluate(model, progress)
-
-
-def found_options(setting: Setting) -> DataOptions:
-    """Return what was found out of the data, so that the next command guesses nothing."""
-    how, reading = setting.data.preprocess, setting.reference.reading
-    known: dict[str, Any] = {} if how is None else {**asdict(how)}
-    names = {f for f in DataOptions.model_fields if f not in ("kind", "name", "metric", "labels")}
-    known = {name: value for name, value in known.items() if name in names and value is not None}
-    labels = listed_classes(setting.options)
-    kind = reading.kind if reading.kind != "custom" else None
-    return DataOptions(
-        **known,
-        labels=labels or None,
-        kind=kind,
-        name=reading.output,
-        threshold=reading.threshold if reading.kind == "logit" else None,
-    )
 
 
 def _record(

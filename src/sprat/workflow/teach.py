@@ -24,11 +24,12 @@ from sprat.distillation.train import Lesson, Told, train
 from sprat.distillation.views import Views
 from sprat.errors import OptionError
 from sprat.files import sha256
+from sprat.model.inspect import fixed_batch
 from sprat.model.load import sha256_model
 from sprat.progress import Progress
 from sprat.record.versions import versions
 from sprat.workflow.budget import Clock
-from sprat.workflow.setting import Setting, is_fixed
+from sprat.workflow.setting import Setting
 from sprat.workflow.student import Asked, Found
 
 __all__ = ["check_opset", "contract_with", "outlined", "teach"]
@@ -78,7 +79,7 @@ def teach(
         body, notes = build(asked.student, contract.columns, channels, size)
     _try_out(body, intake, contract, train_set)
     whole = Whole(contract, intake, body)
-    fixed = setting.reference.size if is_fixed(setting.model) else None
+    fixed = fixed_batch(setting.model)
     teacher = Teacher(contract, fixed, asked.out / ".work" / f"answers-{_answers(asked)}")
     answers = None
     if recipe.asked == "once":

@@ -13,10 +13,11 @@ from sprat.browser.host import Host, serving, with_site
 from sprat.browser.runtime import bundled
 from sprat.data.options import DataOptions
 from sprat.errors import OptionError
+from sprat.model.inspect import fixed_batch
 from sprat.model.load import load, model_file, total_bytes
-from sprat.model.wire import brotli_bytes, wire_bytes
+from sprat.model.wire import wire_bytes
 from sprat.progress import Progress, silent
-from sprat.workflow.setting import Setting, is_fixed, open_setting, reading_record
+from sprat.workflow.setting import Setting, check_class, open_setting, reading_record
 
 #: Images that the page offers, and those that decide how the output is read.
 SAMPLES = 48
@@ -47,41 +48,51 @@ def tryout(
         The page's address.
 
     Raises:
-        InputError: A model, the data or an option is wrong, or the samples are no images.
+        InputError: A model, the data or an option is wrong, the samples are no images, or the
+            output is no class.
         OutputError: The port is taken.
     """
     path = model_file(place)
     setting = open_setting(reference, data, options, limit=SAMPLES, split="test", progress=progress)
     host = with_site(Host())
-    host.add_json("/try.json", _page(setting, path, host))
+    host.add_json("/try.json", _page(setting, path, host, progress))
     host.files["/"] = host.files["/try.html"]
     with serving(host, port):
         yield f"{host.address}/"
 
 
-def _page(setting: Setting, path: Path, host: Host) -> dict[str, Any]:
+def _page(setting: Setting, path: Path, host: Host, progress: Progress) -> dict[str, Any]:
     how, reading = setting.data.preprocess, setting.reference.reading
     if how is None:
         raise OptionError("the page draws images, and these samples are none.", where="--data")
-    if is_fixed(setting.model) and setting.reference.size != 1:
+    check_class(
+        reading.kind,
+        where="--output-kind",
+        hint="'sprat compare' tells how far such outputs are apart.",
+    )
+    size = fixed_batch(setting.model) or 1
+    if size != 1:
         raise OptionError(
-            f"the model takes {setting.reference.size} images at once; the page gives one.",
+            f"the model takes {size} images at once; the page gives one.",
             where=str(setting.path),
         )
     model = load(path).SerializeToString(deterministic=True)
+    progress("compressing for the page", 0, 1)
+    small = brotli.compress(model, lgwin=22)
+    before = wire_bytes(total_bytes(setting.path), exact=False).brotli
+    progress("compressing for the page", 1, 1)
     original = setting.model.SerializeToString(deterministic=True)
-    host.add("/models/small.onnx", brotli.compress(model, lgwin=22), "br")
+    host.add("/models/small.onnx", small, "br")
     host.add("/models/original.onnx", original)
     samples = [s for s in setting.reference.dataset.samples if s.path is not None]
     for i, sample in enumerate(samples):
         assert sample.path is not None
         host.add(f"/images/{i}", sample.path.read_bytes)
-    before = wire_bytes(total_bytes(setting.path), exact=False).brotli
     classes = list(setting.data.choice.classes)
     return {
         "runtime": bundled().addresses(),
         "models": {
-            "small": {"address": "/models/small.onnx", "bytes": brotli_bytes(model)},
+            "small": {"address": "/models/small.onnx", "bytes": len(small)},
             "original": {"address": "/models/original.onnx", "bytes": before},
         },
         "preprocess": how.as_json(),

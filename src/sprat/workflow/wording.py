@@ -11,8 +11,7 @@ from sprat.distillation.configs import Recipe
 from sprat.record.schema import CandidateRecord
 from sprat.tuning.space import Draw, as_text, sides
 from sprat.tuning.tally import Line
-from sprat.workflow.setting import Setting
-from sprat.workflow.student import found_options
+from sprat.workflow.setting import Setting, found_options
 from sprat.workflow.worker import Job, default_url
 
 #: Fields of the recipe that a trial draws.

@@ -94,9 +94,9 @@ def command(
     """Find the smallest model that still does its job, and prove it.
 
     Cleans the graph, proposes candidates, measures each on val, chooses within the budget, and
-    looks once at test. Writes model.onnx, run.json, report.html and history.jsonl. Killed or
-    interrupted, the same command goes on where it was. Exit code 1 if nothing smaller holds the
-    budget or the last look misses it.
+    looks once at test. Writes model.onnx, sprat.toml, run.json, report.html and
+    history.jsonl. Killed or interrupted, the same command goes on where it was. Exit code 1 if
+    nothing smaller holds the budget or the last look misses it.
 
     With --student a small network first learns from the model (needs torch: pip install
     'sprat[distill]'), and both compete. With --reference a student that was taught already is
