@@ -19,6 +19,8 @@ import psutil
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
+from playwright.async_api import Error as PlaywrightError
+from playwright.async_api import Page as PlaywrightPage
 
 import sprat
 from sprat.browser import drive, visit
@@ -418,6 +420,19 @@ def test_a_node_alone_has_what_its_bodies_and_functions_read() -> None:
     assert branch.types == ("bool",)
     for single in singles:
         open_session(onnx.load_model_from_string(single.content))
+
+
+def test_a_picture_that_cannot_be_taken_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object, **__: object) -> bytes:
+        raise PlaywrightError("Page.screenshot: Unable to capture screenshot")
+
+    monkeypatch.setattr(PlaywrightPage, "screenshot", fails)
+    proof = prove(MODEL, reference=MODEL, data=DATA, plan=Plan(samples=2, networks=(5,)))
+    assert [v.subject for v in proof.visits] == ["model", "original"]
+    assert not proof.frames
+    assert proof.timings
 
 
 def test_the_page_makes_the_bits_of_pillow(tmp_path: Path) -> None:
