@@ -2,6 +2,7 @@
 
 import { type Answer, answer, type Reading } from "./answers.js";
 import { Engine } from "./engine.js";
+import { ImageError } from "./failure.js";
 import { Pad } from "./pad.js";
 import type { Preprocess } from "./preprocess.js";
 import type { Runtime } from "./protocol.js";
@@ -31,7 +32,8 @@ interface Card {
   engine: Promise<Engine>;
   answer?: Answer;
   milliseconds?: number;
-  error?: string;
+  /** What is said in the answer's place, and why. */
+  error?: [Key, string];
 }
 
 const NAMES: Name[] = ["small", "original"];
@@ -73,7 +75,7 @@ class Page {
       card.engine.then(
         () => this.#show(),
         (error: unknown) => {
-          card.error = error instanceof Error ? error.message : String(error);
+          card.error = ["failed", error instanceof Error ? error.message : String(error)];
           this.#show();
         },
       );
@@ -176,14 +178,18 @@ class Page {
         card.milliseconds = performance.now() - start;
         card.answer = answer(outputs, this.#setting.reading);
       } catch (error) {
-        card.error = error instanceof Error ? error.message : String(error);
+        if (turn !== this.#turn) return;
+        const key = error instanceof ImageError ? "refused" : "failed";
+        card.error = [key, error instanceof Error ? error.message : String(error)];
+        delete card.answer;
+        delete card.milliseconds;
       }
       this.#show();
     }
   }
 
   #said(card: Card): string {
-    if (card.error !== undefined) return word(language, "failed", { error: card.error });
+    if (card.error !== undefined) return word(language, card.error[0], { error: card.error[1] });
     if (card.answer === undefined) return word(language, "nothing");
     const { value } = card.answer;
     return this.#setting.classes[value] ?? String(value);
