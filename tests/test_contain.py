@@ -41,8 +41,10 @@ def running(work: str) -> Iterator[subprocess.Popen[str]]:
     pipe = subprocess.PIPE
     # A group of its own, as a shell's job: only such a one can be stopped.
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, process_group=0) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -79,9 +81,11 @@ def test_a_signal_reaches_the_work(blow: signal.Signals, code: int) -> None:
 def states(processes: list[psutil.Process], wanted: set[str]) -> set[str]:
     """The processes' states, once they are as wanted; else after ten seconds."""
     end = time.monotonic() + 10
-    while (found := {p.status() for p in processes}) != wanted and time.monotonic() < end:
+    while True:
+        found = {str(p.status()) for p in processes}
+        if found == wanted or time.monotonic() > end:
+            return found
         time.sleep(0.01)
-    return found
 
 
 def test_ctrl_z_stops_the_work_until_it_is_to_go_on() -> None:

@@ -395,10 +395,12 @@ def reading_outside() -> onnx.ModelProto:
         [helper.make_node("Add", ["a", "a"], ["b"])],
         [helper.make_opsetid("", 17)],
     )
+    branch = helper.make_node("If", ["c"], ["y"])
+    branch.attribute.extend(helper.make_attribute(*body) for body in bodies.items())
     nodes = [
         helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
         helper.make_node("Greater", ["sum", "zero"], ["c"]),
-        helper.make_node("If", ["c"], ["y"], **bodies),
+        branch,
         helper.make_node("Twice", ["y"], ["z"], domain="here"),
     ]
     constants = [
