@@ -87,6 +87,14 @@ def test_a_folder_of_npz_files_by_split(tmp_path: Path) -> None:
     assert "passed over: extra" in " ".join(data.notes)
 
 
+def test_npz_files_of_one_split_are_joined(tmp_path: Path) -> None:
+    npz(tmp_path / "train.npz", x=rows(5))
+    npz(tmp_path / "val.npz", x=rows(4, 50))
+    npz(tmp_path / "validation.npz", x=rows(6, 70))
+    npz(tmp_path / "test.npz", x=rows(3, 90))
+    assert sizes(open_vectors(tmp_path)) == [5, 10, 3]
+
+
 def test_several_inputs_of_other_types(tmp_path: Path) -> None:
     ids = np.arange(40, dtype=np.int32).reshape(10, 4)
     data = open_vectors(npz(tmp_path / "a.npz", ids=ids, scale=np.ones(10)), PAIR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,26 @@ def test_weights_that_do_not_fit_or_cannot_be_read(tmp_path: Path) -> None:
     fails(tmp_path / "whole.pt", "is no state dict")
     torch.save({"x": torch.zeros(3)}, tmp_path / "other.pt")
     fails(tmp_path / "other.pt", "none of the 1 tensors fits mobilenet_v3_small at width 0.25")
+
+
+def test_timms_networks_keep_the_weights_that_timm_gave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where torchvision has a network of that name, but none that can be a student."""
+    (tmp_path / "timm.py").write_text(
+        "import torch\n"
+        "def is_model(name): return name == 'resnet34'\n"
+        "def create_model(name, pretrained, num_classes, in_chans):\n"
+        "    made = torch.nn.Linear(in_chans, num_classes)\n"
+        "    torch.nn.init.constant_(made.weight, 7.0 if pretrained else 0.0)\n"
+        "    return made\n"
+    )
+    monkeypatch.setitem(sys.modules, "timm", None)  # put back what is there now afterwards
+    monkeypatch.delitem(sys.modules, "timm")
+    monkeypatch.syspath_prepend(tmp_path)
+    body, notes = build(Student("resnet34", weights="imagenet"), 2, 3, (32, 32))
+    assert notes == ("resnet34 begins with the weights that timm has for it",)
+    assert all((p == 7).all() for name, p in body.named_parameters() if name == "weight")
 
 
 def test_imagenet_without_a_network_says_how_to_go_on(

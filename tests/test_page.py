@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
 import sprat
@@ -127,6 +128,34 @@ def test_a_picture_that_waits_is_run_once_by_each_model(chromium: Browser, site:
             route.continue_()
         expect(page.locator("#by")).to_have_text("Full model", timeout=30_000)
         assert page.evaluate("runs") == 2
+        page.close()
+
+
+def test_a_picture_that_is_too_large_is_no_fault_of_the_model(
+    chromium: Browser, site: Path, tmp_path: Path
+) -> None:
+    Image.new("1", (8001, 8001), 1).save(tmp_path / "large.png")
+    (tmp_path / "none.png").write_text("no image")
+    said = "The model cannot take this image: it has 8001 x 8001 pixels, more than 64000000"
+    with serving_folder(site, page_headers(True)) as address:
+        page = opened(chromium, address)
+        status = page.locator("#status")
+        expect(status).to_have_text(FULL, timeout=30_000)
+        draw(page)
+        expect(page.locator("#said")).to_have_text(FISH)
+        page.set_input_files("#file", str(tmp_path / "large.png"))
+        expect(status).to_have_text(said, timeout=30_000)
+        expect(page.locator("#said")).to_have_text("nothing yet")
+        page.locator("#language").click()
+        expect(status).to_have_text(re.compile("模型无法使用这张图片.*8001 x 8001"))
+        page.locator("#language").click()
+        assert page.evaluate("document.body.dataset.failed") is None
+        page.set_input_files("#file", str(tmp_path / "none.png"))
+        expect(status).to_have_text("That is no image that this browser reads.")
+        page.locator("#clear").click()
+        draw(page)
+        expect(page.locator("#said")).to_have_text(FISH)
+        expect(status).to_have_text(FULL)
         page.close()
 
 

@@ -19,6 +19,8 @@ import psutil
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
+from playwright.async_api import Error as PlaywrightError
+from playwright.async_api import Page as PlaywrightPage
 
 import sprat
 from sprat.browser import drive, visit
@@ -33,6 +35,7 @@ from sprat.data.options import Interpolation, Resize
 from sprat.data.preprocess import Preprocess
 from sprat.delivery.bundle import Shape
 from sprat.errors import BrowserError, BrowserMissingError, OptionError
+from sprat.model.session import open_session
 from sprat.model.wire import brotli_bytes
 from sprat.progress import Progress, silent
 from sprat.quantization.configs import Config, Dynamic, Float16, Static, Weights
@@ -381,6 +384,68 @@ def test_the_build_itself_says_which_operators_it_has() -> None:
     assert {o.operator for o in known} >= {"Conv", "Relu", "Gemm"}
     assert all(o.error == "" for o in known)
     assert "Frobnicate" in unknown.error
+
+
+def reading_outside() -> onnx.ModelProto:
+    """A model whose If reads values of the graph around it, and that has a function."""
+    value = helper.make_tensor_value_info
+    bodies = {
+        name: helper.make_graph(
+            [helper.make_node(operator, ["x", "w"], [f"{name}_y"])],
+            name,
+            [],
+            [value(f"{name}_y", TensorProto.FLOAT, [2])],
+        )
+        for name, operator in (("then_branch", "Add"), ("else_branch", "Mul"))
+    }
+    twice = helper.make_function(
+        "here",
+        "Twice",
+        ["a"],
+        ["b"],
+        [helper.make_node("Add", ["a", "a"], ["b"])],
+        [helper.make_opsetid("", 17)],
+    )
+    branch = helper.make_node("If", ["c"], ["y"])
+    branch.attribute.extend(helper.make_attribute(*body) for body in bodies.items())
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["c"]),
+        branch,
+        helper.make_node("Twice", ["y"], ["z"], domain="here"),
+    ]
+    constants = [
+        helper.make_tensor("w", TensorProto.FLOAT, [2], [2, 3]),
+        helper.make_tensor("zero", TensorProto.FLOAT, [], [0]),
+    ]
+    ends = [value(name, TensorProto.FLOAT, [2]) for name in "xz"]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("here", 1)]
+    model = helper.make_model(graph, functions=[twice], opset_imports=opsets, ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+def test_a_node_alone_has_what_its_bodies_and_functions_read() -> None:
+    singles = single_nodes(reading_outside())
+    assert {s.operator for s in singles} >= {"If", "here.Twice"}
+    (branch,) = (s for s in singles if s.operator == "If")
+    assert branch.types == ("bool",)
+    for single in singles:
+        open_session(onnx.load_model_from_string(single.content))
+
+
+def test_a_picture_that_cannot_be_taken_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object, **__: object) -> bytes:
+        raise PlaywrightError("Page.screenshot: Unable to capture screenshot")
+
+    monkeypatch.setattr(PlaywrightPage, "screenshot", fails)
+    proof = prove(MODEL, reference=MODEL, data=DATA, plan=Plan(samples=2, networks=(5,)))
+    assert [v.subject for v in proof.visits] == ["model", "original"]
+    assert not proof.frames
+    assert proof.timings
 
 
 def test_the_page_makes_the_bits_of_pillow(tmp_path: Path) -> None:

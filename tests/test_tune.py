@@ -235,6 +235,24 @@ def test_a_search_is_narrowed_by_the_current_folders_toml(here: Path) -> None:
         CliRunner().invoke(app, words, catch_exceptions=False)
 
 
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [('output-kind = "none"', "--output-kind"), ('output = "none"', "none")],
+)
+def test_the_keys_of_a_table_are_the_flags_of_help(here: Path, line: str, wrong: str) -> None:
+    """A value that cannot be is refused as the flag's, so the key was taken for the flag."""
+    (here / "sprat.toml").write_text(f"[distill]\n{line}\n")
+    words = ["distill", "teacher.onnx", "--data", "data.npz", "--out", "out"]
+    done = CliRunner().invoke(app, words)
+    said = f"{done.output} {done.exception}"
+    assert done.exit_code != 0
+    assert "unknown key" not in said
+    assert wrong in said
+    (here / "sprat.toml").write_text('[distill]\nkind = "classes"\n')
+    with pytest.raises(OptionError, match="unknown key 'kind'"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+
+
 def test_the_test_split_is_never_read(here: Path) -> None:
     pictures = np.random.default_rng(0)
     for split, count in (("train", 40), ("val", 20), ("test", 4)):

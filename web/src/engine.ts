@@ -1,5 +1,6 @@
 /** The page's side of the worker: one model, its calls in order. */
 
+import { ImageError } from "./failure.js";
 import { WORKER_LOST } from "./lost.js";
 import type { Preprocess } from "./preprocess.js";
 import type { Calls, Opened, Reply, Request, Runtime, Wasm } from "./protocol.js";
@@ -156,11 +157,11 @@ export class Engine {
     return promise.finally(() => clearTimeout(timer));
   }
 
-  #settle({ id, result, error }: Reply): void {
+  #settle({ id, result, error, image }: Reply): void {
     const waiting = this.#waiting.get(id);
     this.#waiting.delete(id);
     if (error === undefined) waiting?.resolve(result);
-    else waiting?.reject(new Error(error));
+    else waiting?.reject(image ? new ImageError(error) : new Error(error));
   }
 
   /** The worker is gone: every call, now and later, is rejected. */

@@ -25,6 +25,8 @@ class Page {
   #picture: Blob | undefined;
   #result: Result | undefined;
   #status: [Key, Record<string, string>] = ["loading", {}];
+  /** What is wrong with the picture: said in the status's place until there is another. */
+  #problem: [Key, Record<string, string>] | undefined;
   #turn = 0;
 
   constructor() {
@@ -67,6 +69,13 @@ class Page {
     this.#say("failed", { error: text });
   }
 
+  /** The picture is at fault; the model is as good as before. */
+  #refuse(key: Key, values: Record<string, string> = {}): void {
+    this.#problem = [key, values];
+    this.#result = undefined;
+    this.#show();
+  }
+
   #say(key: Key, values: Record<string, string> = {}): void {
     this.#status = [key, values];
     this.#show();
@@ -77,6 +86,7 @@ class Page {
       this.#turn++;
       this.#pad.clear();
       this.#picture = undefined;
+      this.#problem = undefined;
       this.#result = undefined;
       this.#show();
     });
@@ -109,7 +119,7 @@ class Page {
     try {
       await this.#pad.show(file);
     } catch {
-      this.#say("unreadable");
+      if (turn === this.#turn) this.#refuse("unreadable");
       return;
     }
     if (turn !== this.#turn) return;
@@ -125,12 +135,15 @@ class Page {
       if (turn !== this.#turn) return; // asked again meanwhile: one run is enough
       const result = await model.run(this.#picture);
       if (turn !== this.#turn) return;
+      this.#problem = undefined;
       this.#result = result;
       this.#show();
       // When the first answer was there, by each model: for measuring.
       document.body.dataset[result.role] ??= String(performance.now());
     } catch (error) {
-      this.#failed(error);
+      const isImage = error instanceof SpratError && error.code === "image";
+      if (!isImage) this.#failed(error);
+      else if (turn === this.#turn) this.#refuse("refused", { error: error.message });
     }
   }
 
@@ -143,7 +156,7 @@ class Page {
     }
     part("language").textContent = say("language");
     part("pad").setAttribute("aria-label", say("pad"));
-    part("status").textContent = say(...this.#status);
+    part("status").textContent = say(...(this.#problem ?? this.#status));
     const meter = part<HTMLMeterElement>("sure");
     const { answer, label, role, milliseconds } = this.#result ?? {};
     const sure = Number.isFinite(answer?.confidence);

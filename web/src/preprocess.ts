@@ -1,5 +1,7 @@
 /** From pixels to a model's input: the same arithmetic as `sprat.data.preprocess` in Python. */
 
+import { ImageError } from "./failure.js";
+import { MAX_PIXELS } from "./pixels.js";
 import { type Interpolation, type Pixels, resize } from "./resample.js";
 import type { Tensor } from "./tensors.js";
 
@@ -64,6 +66,18 @@ function letterbox(image: Pixels, how: Preprocess): Pixels {
   return { data, width, height, channels };
 }
 
+/** Width and height that cover the target; the longer side rounds down, as in torchvision. */
+function cover(image: Pixels, height: number, width: number): [number, number] {
+  const flat = image.width * height > image.height * width;
+  const [w, h] = flat
+    ? [Math.floor((height * image.width) / image.height), height]
+    : [width, Math.floor((width * image.height) / image.width)];
+  if (w * h > MAX_PIXELS) {
+    throw new ImageError(`it is too long and thin, ${image.width} x ${image.height} pixels`);
+  }
+  return [w, h];
+}
+
 /** Bring an image to `how.size`, then to `how.crop`. */
 export function fitted(image: Pixels, how: Preprocess): Pixels {
   const [height, width] = how.size;
@@ -72,11 +86,8 @@ export function fitted(image: Pixels, how: Preprocess): Pixels {
     if (how.resize === "stretch") found = resize(image, width, height, how.interpolation);
     else if (how.resize === "letterbox") found = letterbox(image, how);
     else {
-      const flat = image.width * height > image.height * width;
-      const covered = flat
-        ? [Math.floor((height * image.width) / image.height), height]
-        : [width, Math.floor((width * image.height) / image.width)];
-      found = centre(resize(image, covered[0]!, covered[1]!, how.interpolation), height, width);
+      const covered = cover(image, height, width);
+      found = centre(resize(image, ...covered, how.interpolation), height, width);
     }
   }
   return how.crop === null ? found : centre(found, how.crop[0], how.crop[1]);
@@ -120,6 +131,8 @@ function table(how: Preprocess, channel: number): Float32Array {
  * @param image 8-bit RGB or RGBA (the alpha is ignored: lay it on white first), or grey.
  * @param how The model's preprocessing.
  * @returns `[1, C, H, W]` or `[1, H, W, C]`.
+ * @throws {ImageError} It is so long and thin that covering the size would enlarge it beyond what
+ *   is read.
  */
 export function toTensor(image: Pixels, how: Preprocess): Tensor {
   const sized = fitted(image, how);

@@ -55,4 +55,6 @@ export interface Reply {
   id: number;
   result?: unknown;
   error?: string;
+  /** The error is the image's, not the model's. */
+  image?: boolean;
 }

@@ -2,6 +2,7 @@
 
 import { type Answer, answer, type Reading } from "./answers.js";
 import { Engine } from "./engine.js";
+import { ImageError } from "./failure.js";
 import { Pad } from "./pad.js";
 import type { Preprocess } from "./preprocess.js";
 import type { Runtime } from "./protocol.js";
@@ -31,7 +32,8 @@ interface Card {
   engine: Promise<Engine>;
   answer?: Answer;
   milliseconds?: number;
-  error?: string;
+  /** What is said in the answer's place, and why. */
+  error?: [Key, string];
 }
 
 const NAMES: Name[] = ["small", "original"];
@@ -79,7 +81,7 @@ class Page {
       card.engine.then(
         () => this.#show(),
         (error: unknown) => {
-          card.error = error instanceof Error ? error.message : String(error);
+          card.error = ["failed", error instanceof Error ? error.message : String(error)];
           this.#show();
         },
       );
@@ -184,14 +186,15 @@ class Page {
       } catch (error) {
         if (turn !== this.#turn) return; // cleared, or asked anew, meanwhile
         forget(card);
-        card.error = error instanceof Error ? error.message : String(error);
+        const key = error instanceof ImageError ? "refused" : "failed";
+        card.error = [key, error instanceof Error ? error.message : String(error)];
       }
       this.#show();
     }
   }
 
   #said(card: Card): string {
-    if (card.error !== undefined) return word(language, "failed", { error: card.error });
+    if (card.error !== undefined) return word(language, card.error[0], { error: card.error[1] });
     if (card.answer === undefined) return word(language, "nothing");
     const { value } = card.answer;
     return this.#setting.classes[value] ?? String(value);

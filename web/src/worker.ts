@@ -1,6 +1,7 @@
 /** Inference, away from the page's own thread. */
 
 import type * as Ort from "onnxruntime-web";
+import { ImageError } from "./failure.js";
 import { heapBytes } from "./heap.js";
 import type * as Lean from "./lean/index.js";
 import { WORKER_LOST } from "./lost.js";
@@ -163,7 +164,9 @@ self.onmessage = async ({ data }: MessageEvent<Request>) => {
     const call = calls[data.call] as (...args: unknown[]) => Promise<unknown>;
     reply.result = await call(...data.args);
   } catch (error) {
-    reply.error = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    reply.image = error instanceof ImageError;
+    if (error instanceof ImageError) reply.error = error.message;
+    else reply.error = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   }
   self.postMessage(reply);
 };

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { ImageError } from "../src/failure.js";
 import { type Preprocess, toTensor } from "../src/preprocess.js";
 import { type Interpolation, type Pixels, resize } from "../src/resample.js";
 
@@ -83,6 +84,14 @@ test("letterboxed in the middle of the padding", () => {
     ...Array(8).fill(50),
     ...Array(4).fill(9),
   ]);
+});
+
+test("an image that would be enlarged beyond what is read is refused, as in Python", () => {
+  const how: Preprocess = { ...plain, size: [224, 224], resize: "shortest" };
+  const grey = { data: new Uint8Array(40000), width: 20000, height: 2, channels: 1 };
+  expect(() => toTensor(grey, how)).toThrow("it is too long and thin, 20000 x 2 pixels");
+  const high = { ...grey, width: 2, height: 20000 };
+  expect(() => toTensor(high, how)).toThrow(ImageError);
 });
 
 test("a type that images cannot have is an error", () => {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto, helper
 
+from sprat.model.nodes import names_read
 from sprat.model.operators import domain_of
 
 #: Larger initializers become inputs: what decides an operator's form is small.
@@ -40,18 +41,18 @@ def single_nodes(model: onnx.ModelProto) -> list[Single]:
         model: A model that the checker accepts.
 
     Returns:
-        The kinds, by name. Nodes with an input whose type cannot be inferred are left out.
+        The kinds, by name. Nodes that read a value whose type cannot be inferred are left out.
     """
     inferred = onnx.shape_inference.infer_shapes(model)
     types = _types(inferred.graph)
     constants = {t.name: t for t in model.graph.initializer}
+    values = _names(model.graph)
     opsets = {domain_of(o.domain): o.version for o in model.opset_import}
     kinds: dict[tuple[str, str, tuple[str, ...]], list[onnx.NodeProto]] = {}
     for node in model.graph.node:
-        given = [types.get(name) for name in node.input if name]
-        if any(kind is None for kind in given):
+        if any(name not in types for name in _read(node, values)):
             continue
-        names = tuple(_type_name(kind) for kind in given if kind is not None)
+        names = tuple(_type_name(types[name]) for name in node.input if name)
         kinds.setdefault((domain_of(node.domain), node.op_type, names), []).append(node)
     return [
         Single(
@@ -59,10 +60,21 @@ def single_nodes(model: onnx.ModelProto) -> list[Single]:
             opsets.get(domain, 0),
             names,
             len(nodes),
-            _alone(model, nodes[0], types, constants),
+            _alone(model, nodes[0], _read(nodes[0], values), types, constants),
         )
         for (domain, operator, names), nodes in sorted(kinds.items())
     ]
+
+
+def _names(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of all values of a graph, those of its nodes' bodies left out."""
+    made = {name for node in graph.node for name in node.output}
+    return made | {v.name for v in graph.input} | {t.name for t in graph.initializer}
+
+
+def _read(node: onnx.NodeProto, values: set[str]) -> list[str]:
+    """Return what a node reads of its graph: the bodies of If and Loop read without an input."""
+    return [name for name in dict.fromkeys(names_read(node)) if name in values and name]
 
 
 def _types(graph: onnx.GraphProto) -> dict[str, onnx.TypeProto]:
@@ -86,20 +98,17 @@ def _type_name(kind: onnx.TypeProto) -> str:
 def _alone(
     model: onnx.ModelProto,
     node: onnx.NodeProto,
+    read: list[str],
     types: dict[str, onnx.TypeProto],
     constants: dict[str, TensorProto],
 ) -> bytes:
     small = [
         constants[name]
-        for name in dict.fromkeys(node.input)
+        for name in read
         if name in constants and constants[name].ByteSize() <= _LARGEST_CONSTANT
     ]
     kept = {tensor.name for tensor in small}
-    inputs = [
-        helper.make_value_info(name, types[name])
-        for name in dict.fromkeys(node.input)
-        if name and name not in kept
-    ]
+    inputs = [helper.make_value_info(name, types[name]) for name in read if name not in kept]
     outputs = [
         helper.make_value_info(name, types[name])
         if name in types
@@ -111,6 +120,7 @@ def _alone(
     alone = helper.make_model(graph, ir_version=model.ir_version)
     del alone.opset_import[:]
     alone.opset_import.extend(model.opset_import)
+    alone.functions.extend(model.functions)
     return alone.SerializeToString(deterministic=True)
 
 

@@ -253,7 +253,8 @@ async def visit(
             said = await within(page.inner_text("#answer"))
             raise BrowserError(f"the page gave no prediction: {said}")
         if frames:
-            pictures.append(await _frame(page, subject.name, float(state["milliseconds"]) / 1000))
+            seconds = float(state["milliseconds"]) / 1000
+            await _take(page, subject.name, seconds, pictures)
         after = (float(state["create"]) + float(state["run"])) / 1000
         seconds, begin = float(state["milliseconds"]) / 1000, float(state["begin"]) / 1000
         return Once(seconds, begin, after, sent, tuple(pictures))
@@ -262,13 +263,19 @@ async def visit(
 async def _watch(page: Page, name: str, start: float, pictures: list[Frame], wanted: bool) -> None:
     for moment in _FRAME_TIMES if wanted else ():
         await asyncio.sleep(max(0.0, start + moment - time.monotonic()))
-        with suppress(BrowserError):
-            pictures.append(await _frame(page, name, time.monotonic() - start))
+        await _take(page, name, time.monotonic() - start, pictures)
 
 
-async def _frame(page: Page, name: str, seconds: float) -> Frame:
-    image = await within(page.screenshot(type="jpeg", quality=60))
-    return Frame(name, round(seconds, 2), base64.b64encode(image).decode("ascii"))
+async def _take(page: Page, name: str, seconds: float, pictures: list[Frame]) -> None:
+    """Take a picture; one that cannot be taken is left out.
+
+    A film only illustrates the figures, and Playwright raises plain Errors where Chromium has no
+    frame to give: that must not cost what has been measured.
+    """
+    with suppress(Exception):
+        image = await within(page.screenshot(type="jpeg", quality=60))
+        encoded = base64.b64encode(image).decode("ascii")
+        pictures.append(Frame(name, round(seconds, 2), encoded))
 
 
 async def visits(

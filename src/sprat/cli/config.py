@@ -29,7 +29,13 @@ def _read(context: typer.Context, path: Path | None) -> Path | None:
     if path is None and not place.is_file():
         return None
     table = read_table(place, command)
-    known = {name.replace("_", "-"): name for p in context.command.params if (name := p.name)}
+    # By their flags, as --help has them: some parameters have another name than their flag.
+    known = {
+        flag.removeprefix("--"): p.name
+        for p in context.command.params
+        for flag in p.opts
+        if flag.startswith("--") and p.name
+    }
     for key in table:
         if key not in known:
             raise OptionError(

@@ -16,6 +16,8 @@ from types import FrameType
 
 #: Handed on to the child, which knows how to end well.
 _HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else ()
+#: Ctrl-Z stops the child's group as well.
+_STOPS = (signal.SIGTSTP,) if hasattr(signal, "SIGTSTP") else ()
 OUT_OF_MEMORY = "Give fewer samples (--limit) or a smaller model."
 #: Linux: ``prctl`` with this lets a child die with its parent.
 _PR_SET_PDEATHSIG = 1
@@ -30,17 +32,21 @@ def contain() -> None:
     if not _HANDED_ON:
         return
     parent = os.getpid()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
+    blocked = (*_HANDED_ON, *_STOPS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     child = os.fork()
     if child == 0:
         # A group of its own, so that Ctrl-C reaches it once: through the parent.
         os.setpgid(0, 0)
         _die_with(parent)
         _bound_memory()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         return
+    with suppress(OSError):  # the child has done so, or is over
+        os.setpgid(child, child)  # here too: whoever comes first, the group is there from now on
     _hand_on_to(child)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
+    _stop_with(child)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
     _, status = os.waitpid(child, 0)
     _end_like(os.waitstatus_to_exitcode(status))
 
@@ -69,6 +75,24 @@ def _hand_on_to(child: int) -> None:
 
     for number in _HANDED_ON:
         signal.signal(number, handle)
+
+
+def _stop_with(child: int) -> None:
+    """Let Ctrl-Z stop the child's group too, and ``fg`` or ``bg`` let it go on."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGSTOP)
+        # By the signal's own action, which spares a process that no shell could wake again.
+        before = signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        signal.signal(number, before)
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGCONT)
+
+    for number in _STOPS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop)
 
 
 def _end_like(code: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,11 @@ MAX_BYTES = 4 << 30
 _GIGABYTE = 1e9
 
 
-def read_npz(files: Mapping[str, Path]) -> list[Part]:
+def read_npz(files: Sequence[tuple[str, Path]]) -> list[Part]:
     """Read all arrays of some files.
 
     Args:
-        files: Split (``""`` for none) to file.
+        files: Each with its split (``""`` for none); a split may have several.
 
     Returns:
         The arrays of each file.
@@ -29,7 +29,7 @@ def read_npz(files: Mapping[str, Path]) -> list[Part]:
         DataError: A file is damaged, holds pickles, or they unpack to more than 4 GiB.
     """
     total = 0
-    for path in files.values():
+    for _, path in files:
         total += _unpacked_bytes(path)
         if total > MAX_BYTES:
             raise DataError(
@@ -37,7 +37,7 @@ def read_npz(files: Mapping[str, Path]) -> list[Part]:
                 f"{MAX_BYTES / _GIGABYTE:.1f} GB are read.",
                 where=str(path),
             )
-    return [_part(path, split) for split, path in files.items()]
+    return [_part(path, split) for split, path in files]
 
 
 def _unpacked_bytes(path: Path) -> int:

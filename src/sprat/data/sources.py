@@ -115,10 +115,10 @@ def _read(source: str) -> tuple[str, Listing | list[Part]]:
         is_folder = is_file = False
     suffix = path.suffix.lower()
     if is_folder:
-        packed = {NAMES[p.stem]: p for p in sorted(path.glob("*.npz")) if p.stem in NAMES}
+        packed = [(NAMES[p.stem], p) for p in sorted(path.glob("*.npz")) if p.stem in NAMES]
         return ("npz", read_npz(packed)) if packed else ("folder", scan(path))
     if is_file and suffix == ".npz":
-        return "npz", read_npz({"": path})
+        return "npz", read_npz([("", path)])
     if is_file and suffix == ".csv":
         return "csv", read_csv(path)
     if not is_file and re.fullmatch(r"[\w.]+:\w+", source):

@@ -66,7 +66,7 @@ def build(
     """
     student.check()
     body = _network(student, columns, channels, size)
-    return body, take_in(body, student)
+    return body, take_in(body, student, of_torchvision=student.name in NAMES)
 
 
 def has_widths(name: str) -> bool:

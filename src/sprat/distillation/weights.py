@@ -14,7 +14,7 @@ from sprat.distillation.configs import Student
 from sprat.errors import OptionError
 
 
-def take_in(body: nn.Module, student: Student) -> tuple[str, ...]:
+def take_in(body: nn.Module, student: Student, *, of_torchvision: bool) -> tuple[str, ...]:
     """Put weights into a network, where any are asked for.
 
     Tensors of another shape, as the last layer of another number of classes has them, keep what
@@ -23,6 +23,8 @@ def take_in(body: nn.Module, student: Student) -> tuple[str, ...]:
     Args:
         body: The network, changed in place.
         student: Says which weights.
+        of_torchvision: The network is one of torchvision's. Names alone do not say so: timm has
+            some of the same, with weights of its own.
 
     Returns:
         In words what was taken.
@@ -33,7 +35,7 @@ def take_in(body: nn.Module, student: Student) -> tuple[str, ...]:
     if student.weights == "none":
         return ()
     if student.weights == "imagenet":
-        if student.name not in torchvision.models.list_models():
+        if not of_torchvision:
             return _as_made(student)
         found = _downloaded(student)
     else:

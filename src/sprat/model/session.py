@@ -152,6 +152,6 @@ def predict(
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, without ONNX Runtime's internal prefix."""
+    """Return the first line of an error's text that says something; its class's name if none."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -264,15 +264,25 @@ def _command(asked: Asked, epochs: int) -> str:
     if asked.limit is not None:
         words += ["--limit", str(asked.limit)]
     words += as_words(asked.setting.said)
-    plain = Recipe()
-    for field in fields(Recipe):
-        value = getattr(asked.recipe, field.name)
-        if field.name in ("epochs", "minutes") or value == getattr(plain, field.name):
-            continue
-        flag = field.name.replace("_", "-")
-        words += [f"--{'no-' * (value is False)}{flag}"]
-        words += [] if isinstance(value, bool) else [f"{value}"]
+    words += recipe_words(asked.recipe, without=("epochs", "minutes"))
     return shlex.join(words)
+
+
+def recipe_words(recipe: Recipe, *, without: Sequence[str]) -> list[str]:
+    """Return the options of a command line that make the usual recipe this one.
+
+    Args:
+        recipe: How a student is taught.
+        without: Fields that are said otherwise.
+    """
+    plain, words = Recipe(), []
+    for field in fields(Recipe):
+        value = getattr(recipe, field.name)
+        if field.name in without or value == getattr(plain, field.name):
+            continue
+        words += [f"--{'no-' * (value is False)}{field.name.replace('_', '-')}"]
+        words += [] if isinstance(value, bool) else [f"{value}"]
+    return words
 
 
 def network_words(student: Student) -> list[str]:

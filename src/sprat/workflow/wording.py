@@ -12,6 +12,7 @@ from sprat.record.schema import CandidateRecord
 from sprat.tuning.space import Draw, as_text, sides
 from sprat.tuning.tally import Line
 from sprat.workflow.setting import Setting, found_options
+from sprat.workflow.student import recipe_words
 from sprat.workflow.worker import Job, default_url
 
 #: Fields of the recipe that a trial draws.
@@ -92,11 +93,7 @@ def as_command(job: Job, setting: Setting, workers: int, max_drop: float) -> str
     if question.limit is not None:
         words += ["--limit", str(question.limit)]
     words += as_words(setting.said)
-    plain = Recipe()
-    for name, value in recipe.decides().items():
-        if name not in _SEARCHED and value != getattr(plain, name):
-            words += [f"--{'no-' * (value is False)}{name.replace('_', '-')}"]
-            words += [] if isinstance(value, bool) else [f"{value}"]
+    words += recipe_words(recipe, without=("minutes", *_SEARCHED))
     for name, text in job.space.as_json().items():
         if text:
             words += [f"--{_FLAGS.get(name, name)}", text]

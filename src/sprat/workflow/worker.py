@@ -103,9 +103,10 @@ def _objective(
     import optuna
 
     from sprat.tuning.study import TrialInterruptedError
+    from sprat.workflow.teach import outlined
 
     question = job.question
-    weights = _parameters(question, setting, drawn)
+    weights, _ = outlined(setting, question.student_of(drawn))
     for name, value in (
         ("drawn", drawn.as_json()),
         ("seed", drawn.seed(question.seed)),
@@ -151,13 +152,3 @@ def _course(trial: optuna.trial.FrozenTrial) -> Course | None:
         return None
     bits = said["parameters"] * said["drawn"]["bits"]
     return Course(bits, said["planned"], {int(k): v for k, v in said["losses"].items()})
-
-
-def _parameters(question: Question, setting: Setting, drawn: Draw) -> int:
-    """Return how many parameters a trial's student has, before it is taught."""
-    from sprat.distillation.students import parameters
-    from sprat.workflow.teach import contract_with
-
-    contract, student = contract_with(setting), question.student_of(drawn)
-    size = student.size or (contract.shape[-2:] if contract.layout else ())
-    return parameters(student, contract.columns, contract.shape[0] if contract.shape else 1, size)

@@ -84,7 +84,7 @@ def choose(ways: Ways) -> Prepared:
     rate-distortion theory. A large model is measured in one way only and keeps it.
 
     Args:
-        ways: From :func:`sprat.quantization.rate_distortion.engine.measure`.
+        ways: From :func:`sprat.quantization.rate_distortion.measure.measure`.
 
     Returns:
         The best way.

@@ -1,4 +1,4 @@
-"""Three forms of the same integers, chosen by the bytes that they cost on the wire."""
+"""Two forms of the same integers, chosen by the bytes that they cost on the wire."""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ def integer_graph(
         progress: Told how far calibration is.
 
     Returns:
-        A QDQ model, U8 activations and S8 weights, one scale for each weight tensor.
+        A QDQ model, U8 activations and S8 weights: those that keep their integers with the point's
+        scale or scales, the others with one for each channel.
     """
     coarse = replaced(model, expanded(point))
     ranges = ort.calibrate(coarse, samples, config.calibration, progress)
