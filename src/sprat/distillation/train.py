@@ -254,11 +254,12 @@ class _Training:
         return self._validate(learner.scores(self._lesson.val, progress))
 
     def _seen(self) -> Iterator[Tensor]:
-        """Yield samples of train evenly, as the student sees those of val."""
-        views, lesson = self._lesson.views, self._lesson
-        rows = np.linspace(0, len(views) - 1, min(len(views), _SETTLING)).astype(int)
+        """Yield views of samples of train, evenly: the weights are those that suit views."""
+        lesson, count = self._lesson, len(self._lesson.views)
+        generator = torch.Generator().manual_seed(self._seed)
+        rows = np.linspace(0, count - 1, min(count, _SETTLING)).astype(int)
         for some in np.array_split(rows, math.ceil(len(rows) / _SETTLED)):
-            x = views[some.tolist()]
+            x = lesson.augment(lesson.views[some.tolist()], generator)
             with torch.no_grad():
                 yield x if lesson.asked is None else lesson.intake(x)
 
