@@ -40,7 +40,7 @@ from sprat.model.wire import brotli_bytes
 from sprat.progress import Progress, silent
 from sprat.quantization.configs import Config, Dynamic, Float16, Static, Weights
 from sprat.workflow.bundle import bundle
-from sprat.workflow.measure import _gap
+from sprat.workflow.measure import _FILM_MBPS, _gap
 from sprat.workflow.plan import Plan
 from sprat.workflow.prove import prove
 from sprat.workflow.setting import open_setting
@@ -436,13 +436,17 @@ def test_a_node_alone_has_what_its_bodies_and_functions_read() -> None:
 
 
 def test_a_picture_that_cannot_be_taken_costs_only_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def fails(*_: object, **__: object) -> bytes:
+    asked: list[object] = []
+
+    async def fails(page: object, **_: object) -> bytes:
+        asked.append(page)
         raise PlaywrightError("Page.screenshot: Unable to capture screenshot")
 
     monkeypatch.setattr(PlaywrightPage, "screenshot", fails)
-    proof = prove(MODEL, reference=MODEL, data=DATA, plan=Plan(samples=2, networks=(5,)))
+    proof = prove(MODEL, reference=MODEL, data=DATA, plan=Plan(samples=2, networks=(_FILM_MBPS,)))
+    assert asked
     assert [v.subject for v in proof.visits] == ["model", "original"]
     assert not proof.frames
     assert proof.timings
