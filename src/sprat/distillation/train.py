@@ -258,8 +258,9 @@ class _Training:
         lesson, count = self._lesson, len(self._lesson.views)
         generator = torch.Generator().manual_seed(self._seed)
         rows = np.linspace(0, count - 1, min(count, _SETTLING)).astype(int)
-        for some in np.array_split(rows, math.ceil(len(rows) / _SETTLED)):
-            x = lesson.augment(lesson.views[some.tolist()], generator)
+        batches = math.ceil(len(rows) / _SETTLED)
+        for i in range(batches):  # from all over the set, which may lie in the order of its classes
+            x = lesson.augment(lesson.views[rows[i::batches].tolist()], generator)
             with torch.no_grad():
                 yield x if lesson.asked is None else lesson.intake(x)
 
