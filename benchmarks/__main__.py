@@ -57,6 +57,7 @@ _SMALL = "optimize {model} --data {data} --out {work}/small --preview 150000"
 _FAST = "optimize {model} --data {data} --out {work}/fast --goal fast"
 _OTHERS = "--image {image} --networks {work}/networks"
 _AUDIT = "--model {model} --data {data} --small {work}/small --work {work}/intervals"
+_STUDENT = "--model {model} --data {data} --out {work}/student"
 _MADE = "--small {work}/small --fast {work}/fast"
 
 #: In the order in which they run: later ones need what earlier ones made.
@@ -78,13 +79,13 @@ INDEX = (
     Figures("compact", "--site {site}", "docs/rate-distortion.md"),
     Figures("refinement", "--site {site} --fish {model} {data}", "docs/rate-distortion.md", 200),
     Figures("layouts", "{work}/small/model.onnx", "docs/rate-distortion.md"),
-    Figures("preview_forms", "{model} --data {data}", "docs/rate-distortion.md"),
+    Figures("preview_forms", "{model} --data {data}", "benchmarks/results/preview_forms.md"),
     Figures("passes", "", "benchmarks/results/passes.md"),
     Figures("simplify", "{model}", "benchmarks/results/simplify.md"),
     Figures("rounding", "", "(prints)"),
     Figures("scale", "{model} --data {data} --limit 256", "docs/scale.md", 12),
-    Figures("where_time_goes", "{model} --data {data}", "(prints)"),
-    Figures("student", "--model {model} --data {data} --out {work}/student", "docs/distill.md", 75),
+    Figures("where_time_goes", "{model} --data {data}", "docs/rate-distortion.md"),
+    Figures("student", _STUDENT, "README.md, docs/distill.md", 75),
     Figures("distill", "--model {model} --data {data} --out {work}/distill", "docs/distill.md"),
     Figures("second_teacher", "--site {site} --out {work}/second_teacher", "docs/distill.md", 15),
 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +24,7 @@ import sprat
 from sprat.browser.static import serving_folder
 from sprat.data.options import DataOptions
 from sprat.delivery.bundle import Shape
-from sprat.delivery.hosts import HOSTS, RULES, Host, check_limits, page_headers
+from sprat.delivery.hosts import HOSTS, RULES, Host, check_limits, page_headers, settings
 from sprat.delivery.manifest import schema, schema_text
 from sprat.delivery.pieces import chunks
 from sprat.errors import OptionError, OutputError
@@ -123,6 +125,27 @@ def test_each_host_gets_its_files(host: Host, tmp_path: Path) -> None:
         everything = "".join((out / n).read_text() for n in names if not _is_binary(n))
         assert "max-age=31536000, immutable" in everything
         assert "require-corp" in everything
+
+
+def test_the_manifest_is_uploaded_last(site: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(site, folder)
+    for name, text in settings("s3-cloudfront", threads=False).items():
+        (folder / name).write_text(text)
+    (tmp_path / "aws").write_text('#!/bin/sh\necho "$4"\n')
+    (tmp_path / "aws").chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(folder / "upload.sh"), "s3://b/fish"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    sent = [line.removeprefix("s3://b/fish/") for line in done.stdout.splitlines()]
+    kept = [name.startswith(("assets/", "runtime/")) for name in sent]
+    assert kept == sorted(kept, reverse=True)
+    assert sent[-1] == "manifest.json"
+    assert sorted(sent) == sorted(n for n in files(site) if not n.endswith((".br", ".gz")))
 
 
 def _is_binary(name: str) -> bool:

@@ -361,7 +361,7 @@ def test_without_torch_it_says_what_to_install_and_all_else_works(tmp_path: Path
     done = sprat("distill", MODEL, "--data", DATA, "--out", tmp_path, without=absent)
     assert done.returncode == 2
     assert "torch and torchvision" in done.stderr
-    assert "pip install 'sprat[distill]'" in done.stderr
+    assert "pip install '.[distill]'" in done.stderr
     assert "Traceback" not in done.stderr
     for words in (
         ("distill", "--help"),

@@ -299,7 +299,7 @@ def test_without_torch_it_says_what_to_install_before_any_work(tmp_path: Path) -
     words = ("optimize", "teacher.onnx", "--data", "data.npz", "--out", "out", *WORDS)
     done = sprat(tmp_path, *words, without=("torch", "torchvision"))
     assert done.returncode == 2
-    assert "pip install 'sprat[distill]'" in done.stderr
+    assert "pip install '.[distill]'" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
 

@@ -376,7 +376,7 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
     done = sprat(*words, *COMMON, "--method", "rate-distortion", without=("torch",))
     assert done.returncode == 2
     assert "--refine needs torch, which is not installed" in done.stderr
-    assert "pip install 'sprat[distill]'" in done.stderr
+    assert "pip install '.[distill]'" in done.stderr
     assert not out.exists()
     done = sprat(*words, "--method", "weights")
     assert done.returncode == 2

@@ -373,4 +373,4 @@ def test_without_distributed_it_says_what_to_install(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "pip install 'sprat[scale]'" in done.stderr
+    assert "pip install '.[scale]'" in done.stderr

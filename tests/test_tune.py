@@ -304,7 +304,7 @@ def test_without_optuna_it_says_what_to_install(here: Path) -> None:
     )
     assert done.returncode == 2
     assert "tune needs optuna, which is not installed" in done.stderr
-    assert "pip install 'sprat[tune]'" in done.stderr
+    assert "pip install '.[tune]'" in done.stderr
 
 
 # the parts

@@ -16,8 +16,9 @@
     │   │   ├── DataNotFoundError   no such folder or file, or nothing in it
     │   │   ├── SampleError         one sample cannot be read: an image that is no image
     │   │   └── ShapeMismatchError  the samples do not fit the model's input
-    │   ├── BrowserMissingError     there is no browser, or no Playwright
-    │   └── PackageMissingError     a package that only one command needs is not installed
+    │   ├── BrowserMissingError     there is no browser
+    │   └── PackageMissingError     a package that only some commands need is not installed
+    │       └── WebPackagesMissingError  ... so no browser either: also a BrowserMissingError
     ├── BrowserError                the browser crashed, hung or does not start (exit code 3)
     │   └── ThrottleError           its network is not as fast as it was told to be
     ├── NativeCrashError            native code died on what it was given (exit code 3)
@@ -129,7 +130,14 @@ class BrowserMissingError(InputError):
 
 
 class PackageMissingError(InputError):
-    """A package that only one command needs is not installed."""
+    """A package that only some commands need is not installed."""
+
+
+class WebPackagesMissingError(BrowserMissingError, PackageMissingError):
+    """No page can be served and no browser driven: the extra ``web`` is not installed.
+
+    What goes on without a browser goes on without these packages, too.
+    """
 
 
 class BrowserError(SpratError):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import brotli
 
+from sprat.browser.extra import require
 from sprat.errors import OutputError
 
 if TYPE_CHECKING:
@@ -171,7 +172,9 @@ def serving(host: Host, port: int = 0) -> Iterator[Host]:
 
     Raises:
         OutputError: The port is taken.
+        WebPackagesMissingError: A package of the extra ``web`` is missing.
     """
+    require()
     with running(_application(host), port) as address:
         host.address = address
         yield host

@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sprat.browser.extra import require
 from sprat.browser.find import Found, Kind, find_browser
-from sprat.errors import BrowserError, BrowserMissingError
+from sprat.errors import BrowserError
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser as Handle
@@ -99,15 +100,12 @@ async def launched(kind: Kind = "chromium", *, webgpu: bool = False) -> AsyncIte
         The browser.
 
     Raises:
-        BrowserMissingError: There is none, or the ``web`` extra is not installed.
+        BrowserMissingError: There is none, or a package of the extra ``web`` is missing.
         BrowserError: It does not start.
     """
-    try:
-        from playwright.async_api import async_playwright
-    except ImportError as error:
-        raise BrowserMissingError(
-            "Playwright is not installed.", hint="pip install 'sprat[web]'"
-        ) from error
+    require()
+    from playwright.async_api import async_playwright
+
     found = find_browser(kind)
     before = _children()
     # The browser's own folder, so that what a killed one leaves behind goes with it.

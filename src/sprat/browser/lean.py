@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sprat.browser.extra import require
 from sprat.browser.host import SITE, Host, built, serving, with_site
 from sprat.browser.launch import launched, within
 from sprat.errors import BrowserError
@@ -111,10 +112,12 @@ def answers(cases: Sequence[Case], place: Place | None = None) -> list[Answer]:
         One answer for each case; a plan that is refused is an answer, too.
 
     Raises:
-        BrowserMissingError: There is neither Node nor a browser.
+        BrowserMissingError: There is neither Node nor a browser, or a package of the extra ``web``
+            is missing.
         BrowserError: It crashed or hung.
         OutputError: The lean runtime was not built.
     """
+    require()
     built("lean/node.mjs", "the lean runtime is")
     node = find_node()
     if place == "chromium" or node is None:

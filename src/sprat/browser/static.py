@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from sprat.browser.extra import require
 from sprat.browser.host import content_type, own_name_only, running
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ def serving_folder(
         port: 0 takes any free one.
         mbps: Slow all answers together down to so many 10^6 bits a second.
         sent: Told the bytes of each file that is sent.
+
+    Raises:
+        WebPackagesMissingError: A package of the extra ``web`` is missing.
     """
+    require()
     line = _Line(mbps) if mbps is not None else None
     root = folder.resolve()
 

@@ -26,11 +26,14 @@ The road from a model to a page:
 \b
   sprat inspect model.onnx                             what it is, and what it costs to download
   sprat optimize model.onnx --data photos --out small  the smallest model that still does its job
-  open small/report.html                               the proof, to look at and to show
   sprat prove small --reference model.onnx --data photos    the same in a real browser
   sprat try small --reference model.onnx --data photos      a page to draw on
-  sprat verify small --reference model.onnx --data photos   the same as one verdict, for CI
+  sprat verify small --reference model.onnx --data photos   one verdict, for CI
 
+The proof, to look at and to show, is small/report.html. verify holds accuracy, speed and bytes
+against bars; --max-browser-drop 1 --max-first-prediction 3@10 adds the browser and the network.
+
+A student that learns from the model: distill, tune. For a page: bundle, serve, compile.
 One step by hand: simplify, quantize, compare. What was done: history.
 """
 

@@ -16,5 +16,5 @@ def require() -> None:
     if find_spec("distributed") is None:
         raise PackageMissingError(
             "--workers needs distributed, which is not installed.",
-            hint="Install with: pip install 'sprat[scale]'. Without --workers all works the same.",
+            hint="In the clone: pip install '.[scale]'. Without --workers all works the same.",
         )

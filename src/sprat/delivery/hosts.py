@@ -194,11 +194,12 @@ kind() {
     *.png) echo image/png ;; *.svg) echo image/svg+xml ;; *) echo application/octet-stream ;;
   esac
 }
-# What the manifest and the page name comes before them.
+# What the manifest and the page name comes before them, and the manifest last.
 (cd "$here" && {
   find assets runtime -type f ! -name '*.br' ! -name '*.gz'
   find . -maxdepth 1 -type f ! -name '*.br' ! -name '*.gz' ! -name upload.sh \\
-    ! -name cloudfront-headers.json
+    ! -name cloudfront-headers.json ! -name manifest.json
+  echo manifest.json
 }) | sed 's#^\\./##' | while read -r name; do
   case $name in
     assets/*|runtime/*) age='public, max-age=31536000, immutable' ;;

@@ -25,5 +25,5 @@ def require(
         raise PackageMissingError(
             f"{what} needs {' and '.join(missing)}, which {'are' if missing[1:] else 'is'} not "
             "installed.",
-            hint="Install with: pip install 'sprat[distill]'. Everything else works without.",
+            hint="In the clone: pip install '.[distill]'. Everything else works without.",
         )

@@ -39,7 +39,7 @@ def advise(path: Path, model: onnx.ModelProto, wire: WireBytes) -> tuple[Advice,
     Returns:
         Commands with what they would give.
     """
-    name = shlex.quote(path.name)
+    name = shlex.quote(str(path))
     if sum(map(tensor_bytes, inner_weights(model))) > wire.raw // 2:
         what = (
             "most of its weights lie in the bodies of If or Loop, which no method here changes: "

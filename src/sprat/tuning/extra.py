@@ -24,5 +24,5 @@ def require(study: str | None) -> None:
         raise PackageMissingError(
             f"tune needs {' and '.join(missing)}, which {'are' if missing[1:] else 'is'} not "
             "installed.",
-            hint="Install with: pip install 'sprat[tune]'. Every other command works without.",
+            hint="In the clone: pip install '.[tune]'. Every other command works without.",
         )

@@ -114,7 +114,10 @@ def command(
         *(_runtime_row(m.runtime) for m in made.models if m.runtime is not None),
     ]
     table("", ["part", "", ">files", ">decoded", ">on the wire"], rows)
-    say(f"Look at it: sprat serve {out}")
+    if page:
+        say(f"Look at it: sprat serve {out}")
+    else:
+        say("It has no page: import its loader.js in one of your own, or add --page.")
 
 
 def _runtime_row(runtime: RuntimeEntry) -> tuple[str, str, int, str, str]:

@@ -89,7 +89,7 @@ def command(
     json: JsonOption = False,
     options: Any = None,
 ) -> None:
-    """Teach a small network what an ONNX model knows (needs torch: pip install 'sprat[distill]').
+    """Teach a small network what an ONNX model knows (needs torch: pip install '.[distill]').
 
     The student learns from the teacher's answers on train, and from the labels where there are
     any. The best epoch on val is kept; test is looked at once. Input and output are the

@@ -98,8 +98,8 @@ def command(
     history.jsonl. Killed or interrupted, the same command goes on where it was. Exit code 1 if
     nothing smaller holds the budget or the last look misses it.
 
-    With --student a small network first learns from the model (needs torch: pip install
-    'sprat[distill]'), and both compete. With --reference a student that was taught already is
+    With --student a small network first learns from the model (needs torch: in the clone, pip
+    install '.[distill]'), and both compete. With --reference a student that was taught already is
     held against its teacher.
 
     \b

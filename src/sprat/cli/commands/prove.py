@@ -53,9 +53,10 @@ def command(
 ) -> None:
     """Prove a model in a real browser: loads, right, fast, heavy, on the network.
 
-    Runs ONNX Runtime Web in a headless browser. Where the folder holds a run.json of optimize,
-    the proof goes into it and into report.html. Exit code 1 if the browser does not load the
-    model, 2 if something given is wrong or there is no browser, 3 if the browser crashed or hung.
+    Runs ONNX Runtime Web in a headless browser. With --data, in Chromium, and where the folder
+    holds a run.json of optimize, the proof goes into it and into report.html. Exit code 1 if the
+    browser does not load the model, 2 if something given is wrong or there is no browser, 3 if the
+    browser crashed or hung.
 
     \b
     Examples:

@@ -29,6 +29,8 @@ def command(
     """Serve a bundle on this machine as a static host would, until Ctrl-C.
 
     Compressed files are negotiated, immutable files are kept, nothing outside the folder is served.
+    The page is always isolated (COOP, COEP), so threads work here whatever the host is told. A
+    bundle made without --page has no page to open: its files are served all the same.
 
     \b
     Examples:
@@ -46,8 +48,10 @@ def command(
     ended = Event()
     with serving_folder(site, page_headers(True), port=port, mbps=network) as address:
         signal.signal(signal.SIGINT, lambda *_: ended.set())
-        say(f"{address}/  (Ctrl-C ends it)")
-        if open_:
+        has_page = (site / "index.html").is_file()
+        where = f"{address}/" if has_page else f"{address}/manifest.json, no page"
+        say(f"{where}  (Ctrl-C ends it)")
+        if open_ and has_page:
             webbrowser.open(f"{address}/")
         while not ended.wait(1):
             pass

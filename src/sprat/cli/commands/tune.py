@@ -109,7 +109,7 @@ def command(
     json: JsonOption = False,
     options: Any = None,
 ) -> None:
-    """Search for the student of fewest bytes that still does its job (pip install 'sprat[tune]').
+    """Search for the student of fewest bytes that still does its job (pip install '.[tune]').
 
     Each trial teaches a student, quantizes it by rate and distortion, and measures br-11 bytes and
     accuracy on val; test is never looked at. What is searched is given as LOW:HIGH, as values with
