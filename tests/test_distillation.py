@@ -161,7 +161,7 @@ def test_the_users_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert body(torch.zeros(2, 1, 8, 9)).shape == (2, 3)
     with pytest.raises(OptionError, match="gave int; it must give"):
         build(Student("nets_of_mine:number"), 3, 1, (8, 8))
-    with pytest.raises(OptionError, match="cannot be imported .AttributeError"):
+    with pytest.raises(OptionError, match=r"cannot be imported .AttributeError"):
         build(Student("nets_of_mine:nothing"), 3, 1, (8, 8))
 
 
