@@ -160,7 +160,8 @@ def test_architecture_and_advice_fit_the_model(
     found = _inspect(model, tmp_path)
     assert found.architecture == words
     optimize, int8, half = found.advice
-    assert optimize.command == "sprat optimize model.onnx --data DATA --out small"
+    path = shlex.quote(str(tmp_path / "model.onnx"))
+    assert optimize.command == f"sprat optimize {path} --data DATA --out small"
     assert f"{bits:g} bits" in optimize.why
     assert optimize.expected_bytes < int8.expected_bytes < half.expected_bytes <= found.wire.brotli
 

@@ -30,9 +30,13 @@ The road from a model to a page:
   sprat try small --reference model.onnx --data photos      a page to draw on
   sprat verify small --reference model.onnx --data photos   one verdict, for CI
 
-The proof, to look at and to show, is small/report.html. verify holds accuracy, speed and bytes
-against bars; --max-browser-drop 1 --max-first-prediction 3@10 adds the browser and the network.
+The proof, to look at and to show, is small/report.html.
 
+\b
+verify holds accuracy, speed and bytes against bars; for the browser and the network add
+  --max-browser-drop 1 --max-first-prediction 3@10
+
+\b
 A student that learns from the model: distill, tune. For a page: bundle, serve, compile.
 One step by hand: simplify, quantize, compare. What was done: history.
 """
