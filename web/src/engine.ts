@@ -1,6 +1,6 @@
 /** The page's side of the worker: one model, its calls in order. */
 
-import { ImageError } from "./failure.js";
+import { SpratError } from "./failure.js";
 import { WORKER_LOST } from "./lost.js";
 import type { Preprocess } from "./preprocess.js";
 import type { Calls, Opened, Reply, Request, Runtime, Wasm } from "./protocol.js";
@@ -161,7 +161,7 @@ export class Engine {
     const waiting = this.#waiting.get(id);
     this.#waiting.delete(id);
     if (error === undefined) waiting?.resolve(result);
-    else waiting?.reject(image ? new ImageError(error) : new Error(error));
+    else waiting?.reject(image ? new SpratError("image", error) : new Error(error));
   }
 
   /** The worker is gone: every call, now and later, is rejected. */

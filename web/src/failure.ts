@@ -21,18 +21,12 @@ export class SpratError extends Error {
   }
 }
 
-/** The image is at fault: the model answers the next one. */
-export class ImageError extends Error {
-  override readonly name = "ImageError";
-}
-
 const MEMORY =
   /out of memory|bad_alloc|allocation failed|Invalid typed array length|Failed to allocate|Aborted\(\)|enlarge memory/i;
 
 /** Give any error a code. */
 export function asFailure(error: unknown, code: Code): SpratError {
   if (error instanceof SpratError) return error;
-  if (error instanceof ImageError) return new SpratError("image", error.message, { cause: error });
   const text = error instanceof Error ? error.message : String(error);
   if (error instanceof DOMException && error.name === "AbortError") {
     return new SpratError("aborted", "the load was ended", { cause: error });

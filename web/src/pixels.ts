@@ -1,10 +1,22 @@
 /** Decode an image as the page sees it. */
 
-import { ImageError } from "./failure.js";
 import type { Pixels } from "./resample.js";
 
+/** The image is at fault: the model answers the next one. */
+export class ImageError extends Error {}
+
 /** As many as Sprat reads in Python; a small file can unpack to gigabytes. */
-export const MAX_PIXELS = 64_000_000;
+const MAX_PIXELS = 64_000_000;
+
+/**
+ * Refuse more pixels than are read, of an image or of what it is enlarged to.
+ *
+ * @throws {ImageError} There are more.
+ */
+export function bounded(width: number, height: number): void {
+  if (width * height <= MAX_PIXELS) return;
+  throw new ImageError(`${width} x ${height} pixels: too many`);
+}
 
 /**
  * Decode an image file, upright, its transparency laid on white.
@@ -19,19 +31,19 @@ export async function decodeImage(file: Blob): Promise<Pixels> {
   const bitmap = await createImageBitmap(file, {
     colorSpaceConversion: "none",
     imageOrientation: "from-image",
-  }).catch((cause) => {
-    throw new ImageError("this browser cannot read it", { cause });
+  }).catch(() => {
+    throw new ImageError("no image");
   });
   const { width, height } = bitmap;
-  if (width * height > MAX_PIXELS) {
+  try {
+    bounded(width, height);
+    const context = new OffscreenCanvas(width, height).getContext("2d", { alpha: false })!;
+    context.fillStyle = "white";
+    context.fillRect(0, 0, width, height);
+    context.drawImage(bitmap, 0, 0);
+    const { data } = context.getImageData(0, 0, width, height);
+    return { data, width, height, channels: 4 };
+  } finally {
     bitmap.close();
-    throw new ImageError(`it has ${width} x ${height} pixels, more than ${MAX_PIXELS}`);
   }
-  const context = new OffscreenCanvas(width, height).getContext("2d", { alpha: false })!;
-  context.fillStyle = "white";
-  context.fillRect(0, 0, width, height);
-  context.drawImage(bitmap, 0, 0);
-  bitmap.close();
-  const { data } = context.getImageData(0, 0, width, height);
-  return { data, width, height, channels: 4 };
 }

@@ -1,7 +1,6 @@
 /** From pixels to a model's input: the same arithmetic as `sprat.data.preprocess` in Python. */
 
-import { ImageError } from "./failure.js";
-import { MAX_PIXELS } from "./pixels.js";
+import { bounded } from "./pixels.js";
 import { type Interpolation, type Pixels, resize } from "./resample.js";
 import type { Tensor } from "./tensors.js";
 
@@ -66,18 +65,6 @@ function letterbox(image: Pixels, how: Preprocess): Pixels {
   return { data, width, height, channels };
 }
 
-/** Width and height that cover the target; the longer side rounds down, as in torchvision. */
-function cover(image: Pixels, height: number, width: number): [number, number] {
-  const flat = image.width * height > image.height * width;
-  const [w, h] = flat
-    ? [Math.floor((height * image.width) / image.height), height]
-    : [width, Math.floor((width * image.height) / image.width)];
-  if (w * h > MAX_PIXELS) {
-    throw new ImageError(`it is too long and thin, ${image.width} x ${image.height} pixels`);
-  }
-  return [w, h];
-}
-
 /** Bring an image to `how.size`, then to `how.crop`. */
 export function fitted(image: Pixels, how: Preprocess): Pixels {
   const [height, width] = how.size;
@@ -86,8 +73,12 @@ export function fitted(image: Pixels, how: Preprocess): Pixels {
     if (how.resize === "stretch") found = resize(image, width, height, how.interpolation);
     else if (how.resize === "letterbox") found = letterbox(image, how);
     else {
-      const covered = cover(image, height, width);
-      found = centre(resize(image, ...covered, how.interpolation), height, width);
+      const flat = image.width * height > image.height * width;
+      const covered = flat
+        ? [Math.floor((height * image.width) / image.height), height]
+        : [width, Math.floor((width * image.height) / image.width)];
+      bounded(covered[0]!, covered[1]!);
+      found = centre(resize(image, covered[0]!, covered[1]!, how.interpolation), height, width);
     }
   }
   return how.crop === null ? found : centre(found, how.crop[0], how.crop[1]);

@@ -2,7 +2,7 @@
 
 import { type Answer, answer, type Reading } from "./answers.js";
 import { Engine } from "./engine.js";
-import { ImageError } from "./failure.js";
+import { SpratError } from "./failure.js";
 import { Pad } from "./pad.js";
 import type { Preprocess } from "./preprocess.js";
 import type { Runtime } from "./protocol.js";
@@ -186,7 +186,8 @@ class Page {
       } catch (error) {
         if (turn !== this.#turn) return; // cleared, or asked anew, meanwhile
         forget(card);
-        const key = error instanceof ImageError ? "refused" : "failed";
+        const refused = error instanceof SpratError && error.code === "image";
+        const key = refused ? "refused" : "failed";
         card.error = [key, error instanceof Error ? error.message : String(error)];
       }
       this.#show();

@@ -1,11 +1,10 @@
 /** Inference, away from the page's own thread. */
 
 import type * as Ort from "onnxruntime-web";
-import { ImageError } from "./failure.js";
 import { heapBytes } from "./heap.js";
 import type * as Lean from "./lean/index.js";
 import { WORKER_LOST } from "./lost.js";
-import { decodeImage } from "./pixels.js";
+import { decodeImage, ImageError } from "./pixels.js";
 import { toTensor } from "./preprocess.js";
 import type { Calls, Provider, Reply, Request, Wasm } from "./protocol.js";
 import type { Tensors } from "./tensors.js";
@@ -165,8 +164,7 @@ self.onmessage = async ({ data }: MessageEvent<Request>) => {
     reply.result = await call(...data.args);
   } catch (error) {
     reply.image = error instanceof ImageError;
-    if (error instanceof ImageError) reply.error = error.message;
-    else reply.error = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    reply.error = reply.image ? (error as ImageError).message : String(error);
   }
   self.postMessage(reply);
 };

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ImageError } from "../src/failure.js";
+import { ImageError } from "../src/pixels.js";
 import { type Preprocess, toTensor } from "../src/preprocess.js";
 import { type Interpolation, type Pixels, resize } from "../src/resample.js";
 
@@ -89,7 +89,7 @@ test("letterboxed in the middle of the padding", () => {
 test("an image that would be enlarged beyond what is read is refused, as in Python", () => {
   const how: Preprocess = { ...plain, size: [224, 224], resize: "shortest" };
   const grey = { data: new Uint8Array(40000), width: 20000, height: 2, channels: 1 };
-  expect(() => toTensor(grey, how)).toThrow("it is too long and thin, 20000 x 2 pixels");
+  expect(() => toTensor(grey, how)).toThrow("2240000 x 224 pixels: too many");
   const high = { ...grey, width: 2, height: 20000 };
   expect(() => toTensor(high, how)).toThrow(ImageError);
 });
