@@ -62,7 +62,7 @@ def test_what_needs_them_says_what_to_install(ask: Callable[[Path], Any], tmp_pa
 def test_each_of_them_is_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     require()
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(PackageMissingError, match=f"need {name}, which is not installed"):
+    with pytest.raises(PackageMissingError, match=f"needs {name}, which is not installed"):
         require()
 
 

@@ -13,7 +13,7 @@ const MAX_PIXELS = 64_000_000;
  *
  * @throws {ImageError} There are more.
  */
-export function bounded(width: number, height: number): void {
+export function checkPixels(width: number, height: number): void {
   if (width * height <= MAX_PIXELS) return;
   throw new ImageError(`${width} x ${height} pixels: too many`);
 }
@@ -36,7 +36,7 @@ export async function decodeImage(file: Blob): Promise<Pixels> {
   });
   const { width, height } = bitmap;
   try {
-    bounded(width, height);
+    checkPixels(width, height);
     const context = new OffscreenCanvas(width, height).getContext("2d", { alpha: false })!;
     context.fillStyle = "white";
     context.fillRect(0, 0, width, height);

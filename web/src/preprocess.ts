@@ -1,6 +1,6 @@
 /** From pixels to a model's input: the same arithmetic as `sprat.data.preprocess` in Python. */
 
-import { bounded } from "./pixels.js";
+import { checkPixels } from "./pixels.js";
 import { type Interpolation, type Pixels, resize } from "./resample.js";
 import type { Tensor } from "./tensors.js";
 
@@ -77,7 +77,7 @@ export function fitted(image: Pixels, how: Preprocess): Pixels {
       const covered = flat
         ? [Math.floor((height * image.width) / image.height), height]
         : [width, Math.floor((width * image.height) / image.width)];
-      bounded(covered[0]!, covered[1]!);
+      checkPixels(covered[0]!, covered[1]!);
       found = centre(resize(image, covered[0]!, covered[1]!, how.interpolation), height, width);
     }
   }

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sprat.data.huggingface import translate
@@ -117,22 +118,12 @@ def as_toml(options: DataOptions) -> str:
     Args:
         options: Without a metric, which is code and stays with its user.
     """
-    lines = []
     given = options.model_dump(exclude_none=True, exclude={"metric"})
-    for table, is_output in (("data", False), ("output", True)):
-        rows = {k: v for k, v in given.items() if (k in _OUTPUT_KEYS) == is_output}
-        if rows:
-            lines += [f"[{table}]", *(f"{k} = {toml_value(v)}" for k, v in rows.items()), ""]
-    return "\n".join(lines)
-
-
-def toml_value(value: Any) -> str:
-    """Return a text, number, truth or list of them as TOML writes it.
-
-    JSON writes them so as well, but for two things: its escapes of characters beyond U+FFFF, which
-    stay as they are here, and U+007F, which TOML wants escaped.
-    """
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    tables = {
+        table: {k: v for k, v in given.items() if (k in _OUTPUT_KEYS) == is_output}
+        for table, is_output in (("data", False), ("output", True))
+    }
+    return tomli_w.dumps({table: rows for table, rows in tables.items() if rows})
 
 
 def as_words(options: DataOptions) -> list[str]:

@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from sprat.distillation.configs import Recipe
 from sprat.distillation.losses import Loss
@@ -75,23 +74,9 @@ class Learner:
         al. 2018, arXiv 1803.05407, section 3.2).
 
         Args:
-            batches: Of the student's input, of two samples at least.
+            batches: Of the student's input, float32 ``[N, C, h, w]``, of two samples at least.
         """
-        layers = [m for m in self.mean.modules() if isinstance(m, _BatchNorm)]
-        if not layers:
-            return
-        self.mean.eval()
-        usual = [layer.momentum for layer in layers]
-        for layer in layers:
-            layer.train()
-            layer.reset_running_stats()
-            layer.momentum = None  # the mean of all batches
-        with torch.no_grad():
-            for x in batches:
-                self.mean(x.to(self.device, memory_format=_format(x)))
-        for layer, momentum in zip(layers, usual, strict=True):
-            layer.momentum = momentum
-            layer.eval()
+        update_bn((x.to(memory_format=_format(x)) for x in batches), self.mean, self.device)
 
     def state(self) -> dict[str, Any]:
         """Return all that a resumed training needs."""

@@ -1,14 +1,12 @@
-"""Say what to install where optuna, or the driver of a database, is missing."""
+"""What a study needs: the extra ``tune``."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
-from sprat.errors import PackageMissingError
+from sprat import extras
 
 
 def require(study: str | None) -> None:
-    """Check that what a study needs is there, without importing it.
+    """Check that optuna, and the driver of a database, is there.
 
     Args:
         study: Its URL; None for a file.
@@ -16,13 +14,7 @@ def require(study: str | None) -> None:
     Raises:
         PackageMissingError: A package is missing; the message says how to get it.
     """
-    needed = ["optuna"]
-    if study is not None and study.startswith("postgres"):
-        needed.append("psycopg")
-    missing = [name for name in needed if find_spec(name) is None]
-    if missing:
-        raise PackageMissingError(
-            f"tune needs {' and '.join(missing)}, which {'are' if missing[1:] else 'is'} not "
-            "installed.",
-            hint="In the clone: pip install '.[tune]'. Every other command works without.",
-        )
+    driver = ["psycopg"] if study is not None and study.startswith("postgres") else []
+    extras.require(
+        "tune", ["optuna", *driver], "tune", without="Every other command works without."
+    )

@@ -11,7 +11,6 @@ import onnx
 
 from sprat.errors import NoGainError, OptionError
 from sprat.graph.simplify import simplify
-from sprat.model.inspect import fixed_batch
 from sprat.model.nodes import name_nodes
 from sprat.model.session import Feeds
 from sprat.progress import Progress, Watch
@@ -19,8 +18,9 @@ from sprat.quantization.rate_distortion import Form, Point, at_bits, pack
 from sprat.refinement.config import MOST_SAMPLES, Refine
 from sprat.search.budget import holds
 from sprat.search.candidates import Bench, Trial
-from sprat.search.rate import SAMPLES, Curve, calibration_batches, smallest_under, walk
+from sprat.search.rate import Curve, smallest_under, walk
 from sprat.search.store import Store
+from sprat.workflow.line import batches_of
 from sprat.workflow.setting import Setting
 
 
@@ -126,7 +126,7 @@ def aimed(
             progress=Watch(progress),
             seed=seed,
         )
-        curve = Curve(bench, _batches(setting))
+        curve = Curve(bench, batches_of(setting))
         if aim.bits_per_weight is not None:
             point = at_bits(curve.prepared, aim.bits_per_weight, progress)
             return Aimed(bench.clean, point, "int8")
@@ -144,11 +144,6 @@ def _cheapest(trials: Sequence[Trial], max_drop: float) -> Trial:
     if not fit:
         raise NoGainError(f"no point holds {max_drop:g} points on val.")
     return min(fit, key=lambda t: t.record.wire.brotli if t.record.wire else 1 << 62)
-
-
-def _batches(setting: Setting, count: int = SAMPLES) -> Sequence[Feeds]:
-    size, fixed = setting.reference.size, fixed_batch(setting.model) is not None
-    return calibration_batches(setting.data.calibration, size, fixed=fixed, count=count)
 
 
 def refined(
@@ -180,7 +175,7 @@ def refined(
     better = refine(
         found.clean,
         found.point,
-        _batches(setting, MOST_SAMPLES),
+        batches_of(setting, MOST_SAMPLES),
         setting.reference.reading,
         config,
         form=found.form,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from sprat.graph.simplify import Simplified, simplify
 from sprat.model.inspect import TensorInfo, fixed_batch, output_infos, tensor_infos
 from sprat.model.load import load, sha256_model
 from sprat.model.nodes import name_nodes
+from sprat.model.session import Feeds
 from sprat.progress import Watch
 from sprat.record.schema import CandidateRecord, Source
 from sprat.record.versions import versions
 from sprat.search.candidates import Bench
-from sprat.search.rate import Curve, calibration_batches
+from sprat.search.rate import SAMPLES, Curve, calibration_batches
 from sprat.search.store import Store
 from sprat.spread import Spread
 from sprat.workflow.setting import Setting
@@ -101,11 +103,7 @@ def open_line(
         own = bench.evaluation(model.SerializeToString(deterministic=True), model)
         bench = replace(bench, own=own)
     # What can stand in the original's place takes the original's batches.
-    batches = calibration_batches(
-        setting.data.calibration,
-        setting.reference.size,
-        fixed=fixed_batch(setting.model) is not None,
-    )
+    batches = batches_of(setting)
     return Line(path, cleaned, bench, Curve(bench, batches), note)
 
 
@@ -161,6 +159,17 @@ def _fits(got: TensorInfo, wanted: TensorInfo) -> bool:
 
 def _said(infos: tuple[TensorInfo, ...]) -> str:
     return ", ".join(f"{i.name!r} {i.dtype} [{', '.join(map(str, i.shape))}]" for i in infos)
+
+
+def batches_of(setting: Setting, count: int = SAMPLES) -> Sequence[Feeds]:
+    """Return the samples by which layers are measured, in the original's batches.
+
+    Args:
+        setting: The original with its data.
+        count: At most so many samples.
+    """
+    size, fixed = setting.reference.size, fixed_batch(setting.model) is not None
+    return calibration_batches(setting.data.calibration, size, fixed=fixed, count=count)
 
 
 def _basis(path: Path, setting: Setting, seed: int) -> dict[str, object]:

@@ -15,15 +15,15 @@ from sprat.distillation.configs import Augment, Recipe, Student
 from sprat.evaluate.reading import MeanDivergence
 from sprat.files import sha256, write_atomic
 from sprat.graph.simplify import simplify
-from sprat.model.inspect import fixed_batch
 from sprat.model.nodes import name_nodes
 from sprat.model.wire import wire_bytes
 from sprat.progress import Progress, Watch
 from sprat.quantization.rate_distortion import at_bits, pack, prepare
 from sprat.record.schema import CandidateRecord, EpochRecord
-from sprat.search.rate import calibration_batches, smallest_form
+from sprat.search.rate import smallest_form
 from sprat.tuning.space import Draw
 from sprat.workflow.budget import Clock
+from sprat.workflow.line import batches_of
 from sprat.workflow.setting import Setting
 from sprat.workflow.student import Asked
 
@@ -174,11 +174,7 @@ def quantized(model: onnx.ModelProto, setting: Setting, bits: float, progress: P
         OptionError: There are too few samples.
     """
     clean = name_nodes(simplify(model, setting.calibration()[:_CHECKED], progress=progress).model)
-    batches = calibration_batches(
-        setting.data.calibration,
-        setting.reference.size,
-        fixed=fixed_batch(setting.model) is not None,
-    )
+    batches = batches_of(setting)
     by = MeanDivergence(setting.reference.reading)
     point = at_bits(prepare(clean, batches, by, progress=progress), bits, progress)
     return pack(clean, point, smallest_form(clean, point)).SerializeToString(deterministic=True)

@@ -214,7 +214,7 @@ def _visit_check(proof: Proof, most: float) -> Check:
     name, bar = "first prediction", f"at most {most:g} s"
     visit = next((v for v in proof.visits if v.subject == "model"), None)
     if visit is None:  # no time is no proof, but what else was measured stands
-        why = next(note for note in proof.notes if note.startswith(NO_VISITS))
+        why = next((note for note in proof.notes if note.startswith(NO_VISITS)), NO_VISITS)
         return Check(name, why, bar, False)
     seconds = visit.predicted if visit.seconds is None else visit.seconds
     theory = ", in theory" if visit.seconds is None else ""

@@ -6,7 +6,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from sprat.data.options import as_toml, as_words, toml_value
+import tomli_w
+
+from sprat.data.options import as_toml, as_words
 from sprat.distillation.configs import Recipe
 from sprat.record.schema import CandidateRecord
 from sprat.tuning.space import Draw, as_text, sides
@@ -52,7 +54,7 @@ def as_config(job: Job, setting: Setting, record: CandidateRecord, line: Line) -
     for name, value in recipe.decides().items():
         if name in _SEARCHED or (name != "epochs" and value != getattr(plain, name)):
             rows[name.replace("_", "-")] = value
-    lines = [f"{k} = {toml_value(v)}" for k, v in rows.items() if v is not None]
+    table = {k: v for k, v in rows.items() if v is not None}
     return "\n".join(
         [
             f"# Trial {line.first} of sprat tune {question.teacher.name}. To make its student:",
@@ -61,9 +63,7 @@ def as_config(job: Job, setting: Setting, record: CandidateRecord, line: Line) -
             "#   sprat quantize student/model.onnx --method rate-distortion --data … "
             f"--bits-per-weight {drawn.bits:g} -o small.onnx",
             as_toml(found_options(setting)),
-            "[distill]",
-            *lines,
-            "",
+            tomli_w.dumps({"distill": table}),
         ]
     )
 
