@@ -127,8 +127,9 @@ def head_cost(options: argparse.Namespace) -> list[dict[str, Any]]:
     import torch
 
     from sprat.distillation.configs import Student
-    from sprat.distillation.contract import Whole, contract_of, intake_of
+    from sprat.distillation.contract import contract_of
     from sprat.distillation.export import export
+    from sprat.distillation.frame import Whole, intake_of
     from sprat.distillation.students import build
     from sprat.evaluate.reading import Reading
 

@@ -20,8 +20,9 @@ from sprat.data.preprocess import Preprocess
 from sprat.data.sets import TensorSet, row_digests
 from sprat.distillation.augment import augmentation, drawing, ground, is_drawing, photo
 from sprat.distillation.configs import Recipe, Student
-from sprat.distillation.contract import Contract, Intake, Terms, Whole, contract_of, intake_of
+from sprat.distillation.contract import Contract, Terms, contract_of
 from sprat.distillation.export import check_opset, export
+from sprat.distillation.frame import Intake, Whole, intake_of
 from sprat.distillation.learner import Learner
 from sprat.distillation.losses import UNLABELLED
 from sprat.distillation.students import NAMES, build
@@ -29,7 +30,7 @@ from sprat.distillation.teacher import Teacher
 from sprat.distillation.views import Views
 from sprat.errors import DataError, ExportError, OptionError, UnsupportedModelError
 from sprat.evaluate.evaluate import predict_all
-from sprat.evaluate.reading import Reading, guess_reading
+from sprat.evaluate.reading import guess_reading
 from sprat.lean.compile import compile_model
 from sprat.model.nodes import all_nodes
 from sprat.model.session import Feeds, open_session, run
@@ -366,14 +367,6 @@ def test_probabilities_become_scores_again() -> None:
     assert torch.equal(Terms(c).columns_of([3, None, 0]), torch.tensor([3, UNLABELLED, 0]))
     with pytest.raises(OptionError, match="a class 4, and the teacher knows 4"):
         Terms(c).columns_of([4])
-
-
-def test_labels_follow_the_teachers_order() -> None:
-    teacher, feeds = models.cnn_with_batch_norm(), {"input": pictures(2)}
-    outputs = run(open_session(teacher), feeds)
-    reading = Reading("output", "classes", order=(2, 0, 1, 3))
-    terms = Terms(contract_of(teacher, reading, feeds, outputs, "nchw"))
-    assert terms.columns_of([0, 1, 2, 3]).tolist() == [1, 2, 0, 3]
 
 
 def test_teachers_that_cannot_be_followed() -> None:

@@ -4,12 +4,10 @@ import type { Tensors } from "./tensors.js";
 
 export interface Reading {
   output: string;
-  kind: "logit" | "classes" | "sequence" | "vector" | "custom";
+  kind: "logit" | "classes" | "sequence" | "vector";
   /** The values are probabilities already. */
   probability: boolean;
   threshold: number;
-  /** The class that each output column means; identity when empty. */
-  order: number[];
 }
 
 export interface Answer {
@@ -37,5 +35,5 @@ export function answer(outputs: Tensors, reading: Reading): Answer {
   const top = Math.max(...values);
   const best = values.indexOf(top);
   const sum = values.reduce((total, value) => total + Math.exp(value - top), 0);
-  return { value: reading.order[best] ?? best, confidence: reading.probability ? top : 1 / sum };
+  return { value: best, confidence: reading.probability ? top : 1 / sum };
 }

@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor, where
 from torch.nn import functional
 
-Kind = Literal["logit", "classes", "sequence", "vector"]
+from sprat.evaluate.types import OutputKind
 
 #: The label of a sample that has none.
 UNLABELLED = -1
@@ -92,7 +92,7 @@ class Loss:
         vector: How embeddings are compared.
     """
 
-    kind: Kind
+    kind: OutputKind
     alpha: float
     temperature: float
     vector: Literal["cosine", "mse"] = "cosine"

@@ -232,7 +232,7 @@ class Reference:
         )
 
     def _flips(self, theirs: Answers, agree: NDArray[np.float64]) -> tuple[Flip, ...]:
-        if self.reading.kind in ("vector", "custom"):
+        if self.reading.kind == "vector":
             return ()
         found = []
         classes = self.dataset.classes
@@ -329,7 +329,7 @@ def metric_name(reference: Reference) -> str:
     """Return what the scores are called in reports."""
     if reference.metric is not None:
         return reference.metric[0]
-    if reference.reading.kind in ("vector", "custom"):
+    if reference.reading.kind == "vector":
         return "cosine"
     labelled = reference.labels is not None and reference.reading.kind != "sequence"
     return "accuracy" if labelled else "agreement"

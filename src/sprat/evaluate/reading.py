@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,6 @@ class Reading:
         kind: See :data:`sprat.evaluate.types.OutputKind`.
         probability: The values are probabilities already (Sigmoid or Softmax is in the model).
         threshold: For ``logit``: above it the answer is class 1.
-        order: For ``classes``: the class that each output column means; identity when empty.
         blank: For ``sequence``: the class that stands for nothing between symbols (CTC, Graves et
             al. 2006), which is dropped after repeats are collapsed; -1 where there is none.
     """
@@ -39,7 +38,6 @@ class Reading:
     kind: OutputKind
     probability: bool = False
     threshold: float = 0.0
-    order: tuple[int, ...] = ()
     blank: int = -1
 
 
@@ -207,7 +205,7 @@ def answers(outputs: Outputs, reading: Reading) -> Answers:
         One answer per sample.
     """
     values = outputs[reading.output]
-    if reading.kind in ("vector", "custom"):
+    if reading.kind == "vector":
         flat = values.reshape(len(values), -1).astype(np.float64)
         norm = np.maximum(np.linalg.norm(flat, axis=1), _TINY)
         return Answers(flat / norm[:, None], norm)
@@ -221,8 +219,6 @@ def answers(outputs: Outputs, reading: Reading) -> Answers:
     top = p.max(axis=-1)
     if reading.kind == "sequence":
         return Answers(_collapse(best, reading.blank), top.min(axis=-1))
-    if reading.order:
-        best = np.asarray(reading.order)[best]
     return Answers(best, top)
 
 
@@ -242,7 +238,7 @@ def same(a: Answers, b: Answers, reading: Reading) -> NDArray[np.float64]:
     Returns:
         ``[N]``: 1 or 0 for same or different answers; the cosine similarity for ``vector``.
     """
-    if reading.kind in ("vector", "custom"):
+    if reading.kind == "vector":
         return np.asarray(np.sum(a.values * b.values, axis=1))
     equal = a.values == b.values
     return np.asarray(equal.reshape(len(equal), -1).all(axis=1), dtype=np.float64)
@@ -260,7 +256,7 @@ def divergence(reference: Array, model: Array, reading: Reading) -> NDArray[np.f
         ``[N]``: KL(reference || model) in nats, averaged over positions; for vectors the squared
         error over the mean square of the reference.
     """
-    if reading.kind in ("vector", "custom"):
+    if reading.kind == "vector":
         ref = reference.reshape(len(reference), -1).astype(np.float64)
         error = model.reshape(len(model), -1).astype(np.float64) - ref
         return np.asarray((error**2).mean(axis=1) / max(float((ref**2).mean()), _TINY))
@@ -309,8 +305,3 @@ def best_order(answered: Array, labels: Array, classes: int) -> tuple[tuple[int,
     _, order = linear_sum_assignment(counts, maximize=True)
     hits = counts[np.arange(classes), order].sum()
     return tuple(int(i) for i in order), float(hits / max(1, len(labels)))
-
-
-def with_order(reading: Reading, order: Sequence[int]) -> Reading:
-    """Return the reading with another class order."""
-    return replace(reading, order=tuple(order))

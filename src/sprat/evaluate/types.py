@@ -8,7 +8,7 @@ from typing import Literal
 #: How the primary output is read. ``logit``: one value, above a threshold means class 1.
 #: ``classes``: one score per class, the largest wins. ``sequence``: one score per class at each
 #: position. ``vector``: anything else, compared by cosine similarity.
-OutputKind = Literal["logit", "classes", "sequence", "vector", "custom"]
+OutputKind = Literal["logit", "classes", "sequence", "vector"]
 
 
 @dataclass(frozen=True)

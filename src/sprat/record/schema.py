@@ -57,10 +57,9 @@ class ReadingRecord(_Record):
     """How the primary output becomes an answer."""
 
     output: str
-    kind: str = Field(description="logit, classes, sequence, vector or custom")
+    kind: str = Field(description="logit, classes, sequence or vector")
     probability: bool = False
     threshold: float = 0.0
-    order: tuple[int, ...] = Field(default=(), description="The class of each output column.")
 
 
 class CandidateRecord(_Record):

@@ -28,7 +28,7 @@ def distance(reference: NDArray[Any], output: Tensor, reading: Reading) -> Tenso
         squared error over the mean square of the reference.
     """
     count = len(reference)
-    if reading.kind in ("vector", "custom"):
+    if reading.kind == "vector":
         wanted = torch.from_numpy(reference.reshape(count, -1).astype(np.float32))
         power = wanted.square().mean().clamp(min=_TINY)
         return (output.reshape(count, -1) - wanted).square().mean(1) / power

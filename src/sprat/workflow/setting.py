@@ -156,11 +156,10 @@ def found_options(setting: Setting) -> DataOptions:
     names = {f for f in DataOptions.model_fields if f not in ("kind", "name", "metric", "labels")}
     known = {name: value for name, value in known.items() if name in names and value is not None}
     labels = listed_classes(setting.options)
-    kind = reading.kind if reading.kind != "custom" else None
     return DataOptions(
         **known,
         labels=labels or None,
-        kind=kind,
+        kind=reading.kind,
         name=reading.output,
         threshold=reading.threshold if reading.kind == "logit" else None,
     )
@@ -190,7 +189,6 @@ def reading_record(reading: Reading) -> ReadingRecord:
         kind=reading.kind,
         probability=reading.probability,
         threshold=reading.threshold,
-        order=reading.order,
     )
 
 

@@ -15,8 +15,9 @@ from torch import nn
 from sprat.data.dataset import Dataset
 from sprat.distillation.augment import augmentation
 from sprat.distillation.configs import Student
-from sprat.distillation.contract import Contract, Terms, Whole, contract_of, intake_of
+from sprat.distillation.contract import Contract, Terms, contract_of
 from sprat.distillation.export import check_opset, export
+from sprat.distillation.frame import Whole, intake_of
 from sprat.distillation.losses import Loss
 from sprat.distillation.students import build, parameters
 from sprat.distillation.teacher import Teacher
