@@ -78,7 +78,7 @@ def test_an_npz_may_name_splits_and_classes(tmp_path: Path) -> None:
 
 def test_a_folder_of_npz_files_by_split(tmp_path: Path) -> None:
     npz(tmp_path / "train.npz", x=rows(5), extra=np.zeros(5))
-    npz(tmp_path / "val.npz", x=rows(4, 50), label=np.array([0.0, 1.0, 1.0, 0.0]))
+    npz(tmp_path / "Val.npz", x=rows(4, 50), label=np.array([0.0, 1.0, 1.0, 0.0]))
     npz(tmp_path / "test.npz", x=rows(3, 90), label=np.array([[1], [0], [1]]))
     data = open_vectors(tmp_path)
     assert sizes(data) == [5, 4, 3]

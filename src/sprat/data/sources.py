@@ -115,7 +115,8 @@ def _read(source: str) -> tuple[str, Listing | list[Part]]:
         is_folder = is_file = False
     suffix = path.suffix.lower()
     if is_folder:
-        packed = [(NAMES[p.stem], p) for p in sorted(path.glob("*.npz")) if p.stem in NAMES]
+        npz = [p for p in sorted(path.glob("*")) if p.suffix.lower() == ".npz"]
+        packed = [(NAMES[p.stem.lower()], p) for p in npz if p.stem.lower() in NAMES]
         return ("npz", read_npz(packed)) if packed else ("folder", scan(path))
     if is_file and suffix == ".npz":
         return "npz", read_npz([("", path)])

@@ -14,6 +14,7 @@ from sprat.lean.operators import activation
 from sprat.lean.operators.activation import Function
 from sprat.lean.operators.registry import lowers
 from sprat.lean.values import Array, Constant, View, dense_strides
+from sprat.model.padding import SAME, same_pads
 
 #: Order of the axes in memory: images, height, width, channels.
 NHWC = (0, 2, 3, 1)
@@ -99,19 +100,10 @@ def window_of(node: Node, x: View, kernel: list[int]) -> Window:
         return plain
     if automatic == "VALID":
         return replace(plain, pads=(0, 0, 0, 0))
-    if automatic not in ("SAME_UPPER", "SAME_LOWER"):
+    if automatic not in SAME:
         raise node.refused(f"{automatic!r} is not there", "attribute auto_pad")
-    return replace(plain, pads=_same(plain, x, lower=automatic == "SAME_LOWER"))
-
-
-def _same(window: Window, x: View, *, lower: bool) -> tuple[int, int, int, int]:
-    starts, ends = [], []
-    for size, reach, stride in zip(x.shape[2:], window.reach, window.strides, strict=True):
-        total = max((-(-size // stride) - 1) * stride + reach - size, 0)
-        first = (total + 1) // 2 if lower else total // 2
-        starts.append(first)
-        ends.append(total - first)
-    return starts[0], starts[1], ends[0], ends[1]
+    (top, bottom), (left, right) = same_pads(automatic, x.shape[2:], plain.reach, plain.strides)
+    return replace(plain, pads=(top, left, bottom, right))
 
 
 @lowers("Conv")

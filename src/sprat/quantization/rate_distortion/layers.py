@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from sprat.model.padding import SAME, same_pads
 from sprat.quantization.rate_distortion.biases import Biases
 from sprat.quantization.weights import MIN_ELEMENTS
 
@@ -196,13 +197,8 @@ def _im2col(layer: Layer, x: NDArray[np.float32], rows: int, seed: int) -> NDArr
 
 def _pads(layer: Layer, spatial: tuple[int, ...], extent: list[int]) -> list[tuple[int, int]]:
     dims = len(spatial)
-    if layer.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        pads = []
-        for size, stride, reach in zip(spatial, layer.strides, extent, strict=True):
-            total = max(0, (math.ceil(size / stride) - 1) * stride + reach - size)
-            small, large = total // 2, total - total // 2
-            pads.append((small, large) if layer.auto_pad == "SAME_UPPER" else (large, small))
-        return pads
+    if layer.auto_pad in SAME:
+        return same_pads(layer.auto_pad, spatial, extent, layer.strides)
     if layer.auto_pad == "VALID":
         return [(0, 0)] * dims
     return [(layer.pads[i], layer.pads[dims + i]) for i in range(dims)]

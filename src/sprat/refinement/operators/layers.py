@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sprat.model.padding import SAME, same_pads
 from sprat.refinement.operators.node import Inputs, Node, Operator, first, optional, there
 
 Pads = list[tuple[int, int]]
@@ -31,14 +32,9 @@ def _pads(node: Node, sizes: Sequence[int], kernel: Sequence[int]) -> Pads:
     strides = flags.get("strides", [1] * rank)
     holes = flags.get("dilations", [1] * rank)
     way = flags.get("auto_pad", "NOTSET")
-    if way in ("SAME_UPPER", "SAME_LOWER"):
-        found: Pads = []
-        for size, stride, hole, extent in zip(sizes, strides, holes, kernel, strict=True):
-            reach = hole * (extent - 1) + 1
-            total = max(0, (math.ceil(size / stride) - 1) * stride + reach - size)
-            small, large = total // 2, total - total // 2
-            found.append((small, large) if way == "SAME_UPPER" else (large, small))
-        return found
+    if way in SAME:
+        reach = [hole * (extent - 1) + 1 for hole, extent in zip(holes, kernel, strict=True)]
+        return same_pads(way, sizes, reach, strides)
     pads = flags.get("pads", [0] * 2 * rank) if way == "NOTSET" else [0] * 2 * rank
     return [(pads[i], pads[rank + i]) for i in range(rank)]
 
