@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -30,7 +31,7 @@ from sprat.record.run import load_run
 from sprat.record.schema import Run, TrialRecord
 from sprat.tuning.front import pareto
 from sprat.tuning.pruning import Course, is_behind
-from sprat.tuning.space import narrowed, usual_space
+from sprat.tuning.space import Draw, narrowed, usual_space
 from sprat.tuning.tally import Tally
 from sprat.workflow.setting import open_setting
 from sprat.workflow.trial import quantized
@@ -352,6 +353,38 @@ def test_a_trial_too_many_is_not_run(tmp_path: Path) -> None:
         now = studies.count(study, 2)
     assert [(line.first, line.state) for line in now.lines] == [(0, "complete"), (1, "complete")]
     assert now.is_done
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage", "ignore:RetryHeartbeatStale")
+@pytest.mark.parametrize("figures", [0, 3, 7])
+def test_killed_while_it_draws_a_trial_draws_the_same_again(tmp_path: Path, figures: int) -> None:
+    from optuna.storages import RetryHeartbeatStaleTrialCallback
+    from optuna.trial import TrialState
+
+    from sprat.tuning import study as studies
+
+    space = narrowed(usual_space((64, 64), has_widths=True, has_labels=True, optimizer="adamw"), {})
+
+    def drawn(name: str, *, broken: bool) -> dict[int, Draw]:
+        url = f"sqlite:///{tmp_path / name}"
+        with studies.open_study(url, "one", seed=5, heartbeat=60, first=space.usual()) as study:
+            found = {0: space.draw(study.ask())}
+            trial = study.ask()
+            if broken:  # killed: its first figures are in the study, and others go on meanwhile
+                for field in fields(space)[:figures]:
+                    getattr(space, field.name).draw(trial, field.name)
+                found[2] = space.draw(study.ask())
+                study.tell(trial, state=TrialState.FAIL)
+                again = RetryHeartbeatStaleTrialCallback()
+                again(study, study.get_trials(deepcopy=False)[trial.number])
+                trial = study.ask()
+            found[1] = space.draw(trial)
+            following = study.ask()
+            return {**found, 3 if broken else 2: space.draw(following)}
+
+    whole, broken = drawn("whole.db", broken=False), drawn("broken.db", broken=True)
+    assert len(set(map(repr, broken.values()))) == 4
+    assert [broken[n] for n in range(3)] == [whole[n] for n in range(3)]
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")

@@ -93,7 +93,7 @@ def open_study(
 
 
 def _begun(storage: RDBStorage, name: str, seed: int, first: dict[str, Any]) -> optuna.Study:
-    """Return a study; who begins it says what its first trial is."""
+    """Return a study; who finds it without trials says what its first one is."""
     sampler = TrialSampler(seed)
     try:
         study = optuna.create_study(
@@ -103,8 +103,9 @@ def _begun(storage: RDBStorage, name: str, seed: int, first: dict[str, Any]) -> 
             directions=["minimize", "maximize"],
         )
     except DuplicatedStudyError:
-        return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
-    study.enqueue_trial(first)
+        study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+    if not study.get_trials(deepcopy=False):  # who began it may have been killed since
+        study.enqueue_trial(first, skip_if_exists=True)
     return study
 
 
