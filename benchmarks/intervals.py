@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from benchmarks.measure import machine
 from sprat.evaluate.evaluate import Reference, predict_all, score
 from sprat.evaluate.interval import paired_interval
-from sprat.evaluate.reading import MeanDivergence, answers
+from sprat.evaluate.reading import MeanDivergence, answers, divergence, same
+from sprat.evaluate.types import Evaluation, OutputError
 from sprat.files import write_atomic
 from sprat.graph.simplify import simplify
 from sprat.model.inspect import fixed_batch
@@ -34,7 +35,7 @@ from sprat.model.nodes import name_nodes
 from sprat.model.wire import brotli_bytes
 from sprat.quantization.rate_distortion import pack, prepare
 from sprat.record.run import load_run
-from sprat.search.budget import CAUTION
+from sprat.search.demand import demand
 from sprat.search.rate import calibration_batches
 from sprat.workflow.setting import Setting, open_setting
 
@@ -47,6 +48,23 @@ SAMPLES = 256
 #: Factors on the chosen point's price of a bit: candidates finer and coarser than it.
 LADDER = tuple(2 ** (k / 2) for k in range(-3, 5))
 Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A point of the ladder, and what it said on each sample.
+
+    Attributes:
+        size: br-11 bytes.
+        scores: 1 or 0: right or wrong, float64 ``[N]``.
+        same: 1 or 0: the original's answer or another one, float64 ``[N]``.
+        divergence: From the original's output, nats, float64 ``[N]``.
+    """
+
+    size: int
+    scores: Scores
+    same: Scores
+    divergence: Scores
 
 
 @dataclass(frozen=True)
@@ -106,24 +124,21 @@ def coverage(original: Scores, small: Scores, splits: int) -> Coverage:
     return Coverage(*covered.mean(axis=0).tolist())
 
 
-def selection(original: Scores, candidates: Sequence[tuple[int, Scores]], splits: int) -> Selection:
-    """Choose on one half as ``sprat.search.budget.choose`` does, and look at the other."""
+def selection(original: Scores, ladder: Sequence[Rung], splits: int) -> Selection:
+    """Choose on one half as ``optimize`` does at the end of its walk, and look at the other."""
     random = np.random.default_rng(0)
-    gaps, drops, chosen = [], [], {size: 0 for size, _ in candidates}
+    gaps, drops, chosen = [], [], {rung.size: 0 for rung in ladder}
     for _ in range(splits):
         order = random.permutation(len(original))
         first, second = order[: len(order) // 2], order[len(order) // 2 :]
-        held = [
-            (size, theirs)
-            for size, theirs in candidates
-            if cautious(original[first], theirs[first]) <= BUDGET
-        ]
+        seen = [evaluated(original[first], rung, first) for rung in ladder]
+        held = [r for r, e in zip(ladder, seen, strict=True) if demand(e, seen) <= BUDGET]
         if not held:
             continue
-        size, best = min(held, key=lambda c: c[0])
-        chosen[size] += 1
-        drops.append(difference(original[second], best[second]))
-        gaps.append(drops[-1] - difference(original[first], best[first]))
+        best = min(held, key=lambda rung: rung.size)
+        chosen[best.size] += 1
+        drops.append(difference(original[second], best.scores[second]))
+        gaps.append(drops[-1] - difference(original[first], best.scores[first]))
     return Selection(
         float(np.mean(gaps)),
         float(np.std(gaps, ddof=1) / math.sqrt(len(gaps))),
@@ -138,26 +153,36 @@ def difference(original: Scores, model: Scores) -> float:
     return float(100 * (original - model).mean())
 
 
-def cautious(original: Scores, model: Scores) -> float:
-    """Return the drop that is held against the budget, points."""
-    found = paired_interval(original, model)
-    return difference(original, model) + CAUTION * (found.high - found.low) / (2 * 1.96)
+def evaluated(original: Scores, rung: Rung, rows: NDArray[np.int64]) -> Evaluation:
+    """Return what an evaluation on some of the samples says of a point."""
+    model = rung.scores[rows]
+    return Evaluation(
+        split="half",
+        samples=len(rows),
+        metric="accuracy",
+        reference=float(original.mean()),
+        model=float(model.mean()),
+        drop=difference(original, model),
+        interval=paired_interval(original, model),
+        agreement=float(rung.same[rows].mean()),
+        error=OutputError(0.0, 0.0, 0.0, float(rung.divergence[rows].mean())),
+    )
 
 
 def of_small(setting: Setting, small: Path, work: Path) -> Scores:
     """Return the scores on test of the model that optimize chose."""
     kept = work / "small.npz"
     if not kept.is_file():
-        np.savez(kept, scores=scores(setting.reference, load(small / "model.onnx")))
+        np.savez(kept, scores=measured(setting.reference, load(small / "model.onnx"), 0).scores)
     return np.asarray(np.load(kept)["scores"])
 
 
-def of_ladder(setting: Setting, small: Path, work: Path) -> list[tuple[int, Scores]]:
-    """Return br-11 bytes and scores on test of the ladder's points; those in ``work`` are kept."""
+def of_ladder(setting: Setting, small: Path, work: Path) -> list[Rung]:
+    """Return what the ladder's points said on test; those in ``work`` are kept."""
     run = load_run(small / "run.json")
     chosen = next(c for c in run.candidates if c.name == run.choice.candidate)
     rate = float(str(chosen.options["rate"]))
-    places = {factor: work / f"point-{factor:.3f}.npz" for factor in LADDER}
+    places = {factor: work / f"rung-{factor:.3f}.npz" for factor in LADDER}
     missing = [factor for factor, place in places.items() if not place.is_file()]
     if missing:
         reference = setting.reference
@@ -172,16 +197,24 @@ def of_ladder(setting: Setting, small: Path, work: Path) -> list[tuple[int, Scor
         for factor in missing:
             model = pack(clean, prepared.quantize(rate * factor), "int4")
             size = brotli_bytes(model.SerializeToString(deterministic=True))
-            np.savez(places[factor], scores=scores(reference, model), size=size)
+            rung = measured(reference, model, size)
+            np.savez(places[factor], **asdict(rung))
             print(f"{factor:.2f} times the price of a bit: {size:,} bytes", flush=True)
     found = [np.load(place) for place in places.values()]
-    return [(int(one["size"]), one["scores"]) for one in found]
+    return [Rung(int(f["size"]), f["scores"], f["same"], f["divergence"]) for f in found]
 
 
-def scores(reference: Reference, model: onnx.ModelProto) -> Scores:
-    """Return 1 or 0 for each sample: right or wrong."""
+def measured(reference: Reference, model: onnx.ModelProto, size: int) -> Rung:
+    """Return what a model says on each sample."""
+    reading = reference.reading
     outputs = predict_all(model, reference.dataset, reference.size)
-    return score(answers(outputs, reference.reading), reference.answers, outputs, reference)
+    said, name = answers(outputs, reading), reading.output
+    return Rung(
+        size,
+        score(said, reference.answers, outputs, reference),
+        same(said, reference.answers, reading),
+        divergence(reference.outputs[name], outputs[name], reading),
+    )
 
 
 def page(

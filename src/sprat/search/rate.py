@@ -28,8 +28,9 @@ from sprat.quantization.rate_distortion import (
     prepare,
 )
 from sprat.quantization.rate_distortion.layers import find_layers
-from sprat.search.budget import costs_nothing, standard_error
+from sprat.search.budget import standard_error
 from sprat.search.candidates import Bench, Trial
+from sprat.search.demand import caution, demand, expected
 from sprat.spread import ALONE, Spread, Task
 
 METHOD = "rate-distortion"
@@ -51,12 +52,6 @@ _NARROW_PREVIEW = 1.2
 _RATE_PER_BYTES = 2.5
 _UNDER = 0.93
 _MOST_STRIDE = 32.0
-#: Standard errors between a point's expected drop and the budget: five in six are within it
-#: (one-sided). The walk ends at the budget, so its choice is luckier than one of a few fixed
-#: candidates, and luck does not carry over.
-_CAUTION = 1.0
-#: Without labels every changed answer counts against a model and none cancels another.
-_CAUTION_UNLABELLED = 2.0
 _STRIDE = 2.0
 #: Upwards at least so far: what a point leaves of the budget is known to a standard error only,
 #: and a shorter step is a minute spent on a few per cent of bytes.
@@ -66,8 +61,6 @@ _LEAST_STRIDE = 1.4
 _FINEST = 1.02
 _MOST_POINTS = 10
 _FAST_STRIDE = 1.5
-#: Points of at most this many times the divergence foretell a point's drop.
-_REACH = 2.0
 _MOST_FAST = 5
 
 
@@ -102,6 +95,12 @@ class Curve:
                 spread=self.bench.spread,
             )
         return self._prepared
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """Of all points that could be measured."""
+        found = [trial.record.evaluation for trial in self.trials.values()]
+        return [e for e in found if e is not None]
 
     def point(self, rate: float) -> Point:
         """Return the integers at one rate."""
@@ -299,51 +298,15 @@ def _holds(curve: Curve, trial: Trial, max_drop: float) -> bool:
 
 
 def _demand(curve: Curve, trial: Trial) -> float:
-    """Return how large a budget a point needs, in points: its expected drop, with caution."""
+    """Return how large a budget a point needs, in points."""
     assert trial.record.evaluation is not None
-    return _demanded(curve, trial.record.evaluation)
+    return demand(trial.record.evaluation, curve.evaluations, curve.bench.own)
 
 
 def _spent(curve: Curve) -> float:
     """Return the budget that what is made small needs before any quantization."""
     own = curve.bench.own
-    return 0.0 if own is None else _demanded(curve, own)
-
-
-def _demanded(curve: Curve, evaluation: Evaluation) -> float:
-    if costs_nothing(evaluation):
-        return 0.0
-    return _expected(curve, evaluation) + _caution(evaluation) * standard_error(evaluation)
-
-
-def _caution(evaluation: Evaluation) -> float:
-    return _CAUTION_UNLABELLED if evaluation.metric == "agreement" else _CAUTION
-
-
-def _expected(curve: Curve, evaluation: Evaluation) -> float:
-    return max(evaluation.drop, _foretold(curve, evaluation))
-
-
-def _foretold(curve: Curve, evaluation: Evaluation) -> float:
-    """Return the drop in points that a divergence foretells: least squares through the start.
-
-    The start is no divergence and no drop, or the student's own before any quantization. Points
-    far beyond this one do not count: a collapse says nothing about small divergences.
-    """
-    own = curve.bench.own
-    start, lost = (0.0, 0.0) if own is None else (own.error.divergence, own.drop)
-
-    def added(e: Evaluation) -> float:
-        return max(0.0, e.error.divergence - start)
-
-    reach = _REACH * added(evaluation)
-    found = [t.record.evaluation for t in curve.trials.values()]
-    seen = [e for e in found if e is not None and added(e) <= reach]
-    errors = np.array([max(standard_error(e), 1e-3) for e in seen])
-    x = np.array([added(e) for e in seen]) / errors
-    y = np.array([e.drop - lost for e in seen]) / errors
-    slope = float((x * y).sum() / max(float((x * x).sum()), 1e-30))
-    return lost + max(0.0, slope) * added(evaluation)
+    return 0.0 if own is None else demand(own, curve.evaluations, own)
 
 
 def _judged(curve: Curve, trial: Trial, max_drop: float) -> Trial:
@@ -353,9 +316,9 @@ def _judged(curve: Curve, trial: Trial, max_drop: float) -> Trial:
     if _holds(curve, trial, max_drop):
         update = {"outcome": "within budget"}
     else:
-        expected, error = _expected(curve, evaluation), standard_error(evaluation)
-        times = "two standard errors of" if _caution(evaluation) > 1 else "standard error"
-        note = f"expected drop {expected:.2f} plus {times} {error:.2f}"
+        drop = expected(evaluation, curve.evaluations, curve.bench.own)
+        times = "two standard errors of" if caution(evaluation) > 1 else "standard error"
+        note = f"expected drop {drop:.2f} plus {times} {standard_error(evaluation):.2f}"
         update = {"outcome": "over budget", "note": note}
     return Trial(trial.record.model_copy(update=update), trial.model)
 
