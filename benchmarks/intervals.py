@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,7 @@ from sprat.model.nodes import name_nodes
 from sprat.model.wire import brotli_bytes
 from sprat.quantization.rate_distortion import pack, prepare
 from sprat.record.run import load_run
+from sprat.search.budget import cautious_drop
 from sprat.search.demand import demand
 from sprat.search.rate import calibration_batches
 from sprat.workflow.setting import Setting, open_setting
@@ -48,6 +49,13 @@ SAMPLES = 256
 #: Factors on the chosen point's price of a bit: candidates finer and coarser than it.
 LADDER = tuple(2 ** (k / 2) for k in range(-3, 5))
 Scores = NDArray[np.float64]
+#: Says how large a budget a point needs, of all points that were measured.
+Rule = Callable[[Evaluation, Sequence[Evaluation]], float]
+#: By which points of the curve are chosen, and candidates off it.
+RULES: dict[str, Rule] = {
+    "the walk's rule": demand,
+    "the measured drop and half a standard error": lambda e, _seen: cautious_drop(e),
+}
 
 
 @dataclass(frozen=True)
@@ -124,15 +132,15 @@ def coverage(original: Scores, small: Scores, splits: int) -> Coverage:
     return Coverage(*covered.mean(axis=0).tolist())
 
 
-def selection(original: Scores, ladder: Sequence[Rung], splits: int) -> Selection:
-    """Choose on one half as ``optimize`` does at the end of its walk, and look at the other."""
+def selection(original: Scores, ladder: Sequence[Rung], splits: int, rule: Rule) -> Selection:
+    """Choose on one half by a rule of ``optimize``, and look at the other."""
     random = np.random.default_rng(0)
     gaps, drops, chosen = [], [], {rung.size: 0 for rung in ladder}
     for _ in range(splits):
         order = random.permutation(len(original))
         first, second = order[: len(order) // 2], order[len(order) // 2 :]
         seen = [evaluated(original[first], rung, first) for rung in ladder]
-        held = [r for r, e in zip(ladder, seen, strict=True) if demand(e, seen) <= BUDGET]
+        held = [r for r, e in zip(ladder, seen, strict=True) if rule(e, seen) <= BUDGET]
         if not held:
             continue
         best = min(held, key=lambda rung: rung.size)
@@ -217,17 +225,40 @@ def measured(reference: Reference, model: onnx.ModelProto, size: int) -> Rung:
     )
 
 
+def row(name: str, *values: str) -> str:
+    """Write a table's row."""
+    return f"| {name} | {' | '.join(values)} |"
+
+
+def choices(rule: str, picked: Sequence[Selection]) -> list[str]:
+    """Write what one rule chose."""
+    return [
+        row(
+            f"the fewest bytes within 1 point on one half, by {rule}",
+            *(f"{count:,} splits" for count in SPLITS),
+        ),
+        "|---|---:|---:|",
+        row(
+            "drop on the other half minus drop on the half that chose, points",
+            *(f"{p.flattery:+.2f} ± {1.96 * p.error:.2f}" for p in picked),
+        ),
+        row("drop on the other half, points", *(f"{p.other:+.2f}" for p in picked)),
+        row("nothing held the budget", *(f"{p.nothing:.1%}" for p in picked)),
+        *(
+            row(f"chosen: {size:,} bytes", *(f"{p.chosen[size]:,}" for p in picked))
+            for size in picked[0].chosen
+        ),
+        "",
+    ]
+
+
 def page(
     covered: Sequence[Coverage],
-    picked: Sequence[Selection],
+    picked: Mapping[str, Sequence[Selection]],
     samples: int,
     own: tuple[float, float],
 ) -> str:
     """Write the figures as Markdown."""
-
-    def row(name: str, *values: str) -> str:
-        return f"| {name} | {' | '.join(values)} |"
-
     counts = [f"{count:,} splits" for count in SPLITS]
     lines = [
         "# Audit of the intervals",
@@ -246,19 +277,7 @@ def page(
             "95.0 %",
         ),
         "",
-        row("the fewest bytes within 1 point on one half, of points on the curve", *counts),
-        "|---|---:|---:|",
-        row(
-            "drop on the other half minus drop on the half that chose, points",
-            *(f"{p.flattery:+.2f} ± {1.96 * p.error:.2f}" for p in picked),
-        ),
-        row("drop on the other half, points", *(f"{p.other:+.2f}" for p in picked)),
-        row("nothing held the budget", *(f"{p.nothing:.1%}" for p in picked)),
-        *(
-            row(f"chosen: {size:,} bytes", *(f"{p.chosen[size]:,}" for p in picked))
-            for size in picked[0].chosen
-        ),
-        "",
+        *(line for rule, found in picked.items() for line in choices(rule, found)),
         f"The run itself: drop {own[0]:+.2f} points on val, which chose, {own[1]:+.2f} on test.",
     ]
     return "\n".join(lines) + "\n"
@@ -277,7 +296,10 @@ def main() -> None:
     small = of_small(setting, options.small, options.work)
     ladder = of_ladder(setting, options.small, options.work)
     covered = [coverage(original, small, splits) for splits in SPLITS]
-    picked = [selection(original, ladder, splits) for splits in SPLITS]
+    picked = {
+        name: [selection(original, ladder, splits, rule) for splits in SPLITS]
+        for name, rule in RULES.items()
+    }
     choice = load_run(options.small / "run.json").choice
     assert choice.test is not None
     own = (choice.validation.drop, choice.test.drop)
