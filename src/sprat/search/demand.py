@@ -42,15 +42,23 @@ def caution(evaluation: Evaluation) -> float:
 def expected(
     evaluation: Evaluation, curve: Iterable[Evaluation], own: Evaluation | None = None
 ) -> float:
-    """Return the drop to reckon with: the measured one, or the foretold one if it is larger."""
+    """Return the drop to reckon with, in points: the measured one, or a larger foretold one.
+
+    Args:
+        evaluation: Of the point.
+        curve: Of the points that were measured, this one among them.
+        own: As for :func:`demand`.
+    """
     return max(evaluation.drop, _foretold(evaluation, curve, own))
 
 
 def _foretold(evaluation: Evaluation, curve: Iterable[Evaluation], own: Evaluation | None) -> float:
-    """Return the drop in points that a divergence foretells: least squares through the start.
+    """Return the drop in points that a divergence foretells: weighted least squares.
 
-    The start is no divergence and no drop, or the student's own before any quantization. Points
-    far beyond this one do not count: a collapse says nothing about small divergences.
+    The line goes through the start, and each point weighs by the inverse square of its standard
+    error (Aitken 1936). The start is no divergence and no drop, or the student's own before any
+    quantization. Points far beyond this one do not count: a collapse says nothing about small
+    divergences.
     """
     start, lost = (0.0, 0.0) if own is None else (own.error.divergence, own.drop)
 
