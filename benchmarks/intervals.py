@@ -26,7 +26,7 @@ from benchmarks.measure import machine
 from sprat.evaluate.evaluate import Reference, predict_all, score
 from sprat.evaluate.interval import paired_interval
 from sprat.evaluate.reading import MeanDivergence, answers, divergence, same
-from sprat.evaluate.types import Evaluation, OutputError
+from sprat.evaluate.types import Evaluation, OutputDistance
 from sprat.files import write_atomic
 from sprat.graph.simplify import simplify
 from sprat.model.inspect import fixed_batch
@@ -173,7 +173,7 @@ def evaluated(original: Scores, rung: Rung, rows: NDArray[np.int64]) -> Evaluati
         drop=difference(original, model),
         interval=paired_interval(original, model),
         agreement=float(rung.same[rows].mean()),
-        error=OutputError(0.0, 0.0, 0.0, float(rung.divergence[rows].mean())),
+        error=OutputDistance(0.0, 0.0, 0.0, float(rung.divergence[rows].mean())),
     )
 
 

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from sprat.browser.find import Kind, find_browser
 from sprat.browser.launch import launch_options
 from sprat.errors import BrowserMissingError
+
+#: A machine that is busy answers late, and not wrongly.
+expect.set_options(timeout=30_000)
 
 
 def has(kind: Kind) -> bool:

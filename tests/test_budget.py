@@ -2,7 +2,7 @@
 
 import pytest
 
-from sprat.evaluate.types import Evaluation, Interval, OutputError, Speed
+from sprat.evaluate.types import Evaluation, Interval, OutputDistance, Speed
 from sprat.model.wire import WireBytes
 from sprat.record.schema import CandidateRecord, Outcome
 from sprat.search.budget import Goal, choose, holds
@@ -18,7 +18,7 @@ def evaluation(drop: float, half: float = 0.5, agreement: float = 0.99) -> Evalu
         drop=drop,
         interval=Interval(drop - half, drop + half),
         agreement=agreement,
-        error=OutputError(0.1, 0.01, 30.0, 0.001),
+        error=OutputDistance(0.1, 0.01, 30.0, 0.001),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
 import sys
 import urllib.request
@@ -156,6 +157,8 @@ def test_the_users_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "    return nn.Sequential(nn.Flatten(), nn.Linear(channels * size[0] * size[1], columns))\n"
         "def number(*, columns, channels, size):\n"
         "    return 1\n"
+        "def fails(*, columns, channels, size):\n"
+        "    raise ValueError('no such size')\n"
     )
     body, _ = build(Student("nets_of_mine:small"), 3, 1, (8, 9))
     assert body(torch.zeros(2, 1, 8, 9)).shape == (2, 3)
@@ -163,6 +166,12 @@ def test_the_users_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         build(Student("nets_of_mine:number"), 3, 1, (8, 8))
     with pytest.raises(OptionError, match=r"cannot be imported .AttributeError"):
         build(Student("nets_of_mine:nothing"), 3, 1, (8, 8))
+    with pytest.raises(OptionError, match=r"--student: .*ValueError: no such size.*called as"):
+        build(Student("nets_of_mine:fails"), 3, 1, (8, 8))
+    with pytest.raises(OptionError, match=r"--weights imagenet: there are none for .*state dict"):
+        build(Student("nets_of_mine:small", weights="imagenet"), 3, 1, (8, 8))
+    with pytest.raises(OptionError, match=r"--student: must be 'package.module:function'"):
+        build(Student("nets_of_mine:"), 3, 1, (8, 8))
 
 
 def test_students_that_there_are_not() -> None:
@@ -218,6 +227,18 @@ def test_timms_networks_keep_the_weights_that_timm_gave(
     body, notes = build(Student("resnet34", weights="imagenet"), 2, 3, (32, 32))
     assert notes == ("resnet34 begins with the weights that timm has for it",)
     assert all((p == 7).all() for name, p in body.named_parameters() if name == "weight")
+    (tmp_path / "timm.py").write_text(
+        "def is_model(name): return name == 'resnet34'\n"
+        "def create_model(name, pretrained, num_classes, in_chans):\n"
+        "    raise OSError('no route to the hub' if pretrained else 'no such width')\n"
+    )
+    monkeypatch.delitem(sys.modules, "timm")
+    importlib.invalidate_caches()
+    hint = r"--weights imagenet: timm cannot make resnet34 .*no route to the hub.*--weights FILE"
+    with pytest.raises(OptionError, match=hint):
+        build(Student("resnet34", weights="imagenet"), 2, 3, (32, 32))
+    with pytest.raises(OptionError, match=r"--student: timm cannot make resnet34 .*no such width"):
+        build(Student("resnet34"), 2, 3, (32, 32))
 
 
 def test_imagenet_without_a_network_says_how_to_go_on(
@@ -461,6 +482,31 @@ def test_another_answer_than_torchs_is_an_error(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("sprat.distillation.export.TOLERANCE", -1.0)
     with pytest.raises(ExportError, match="differ from torch's"):
         exported(models.one_logit_cnn(), {"input": pictures(2)})
+
+
+class Otherwise(nn.Module):  # type: ignore[misc]  # torch has no types here
+    """Is another network while it is exported: gives one row only, or fails."""
+
+    def __init__(self, *, fails: bool) -> None:
+        super().__init__()
+        self.small = Small()
+        self.fails = fails
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.onnx.is_in_onnx_export():
+            return self.small(x)
+        if self.fails:
+            raise RuntimeError("not today")
+        return self.small(x)[:1]
+
+
+def test_a_network_that_changes_while_it_is_exported() -> None:
+    feeds = {"input": pictures(3)}
+    with pytest.raises(ExportError, match=r"exported student gives \[1, 1\], torch gives \[3, 1\]"):
+        exported(models.one_logit_cnn(), feeds, body=Otherwise(fails=False))
+    said = "--student: torch cannot export it at opset 17 .*RuntimeError: not today"
+    with pytest.raises(OptionError, match=said):
+        exported(models.one_logit_cnn(), feeds, body=Otherwise(fails=True))
 
 
 def test_another_opset_than_asked_for_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,9 +95,9 @@ def test_the_page_answers_a_drawing(site: Path) -> None:
     with launched() as browser, serving_folder(site, page_headers(True)) as address:
         page = browser.new_context(locale="en").new_page()
         page.goto(address)
-        expect(page.locator("#status")).to_have_text("The full model answers.", timeout=60_000)
+        expect(page.locator("#status")).to_have_text("The full model answers.")
         draw(page)
-        expect(page.get_by_role("article")).to_contain_text("fish", timeout=20_000)
+        expect(page.get_by_role("article")).to_contain_text("fish")
 
 
 def test_the_bundle_is_small_whole_and_licensed(site: Path, tmp_path: Path) -> None:

@@ -95,6 +95,18 @@ def test_the_browser_answers_as_native_does(name: str, tmp_path: Path) -> None:
     assert sum(o.nodes for o in proof.operators) == len(small.graph.node)
 
 
+def test_an_output_that_loses_its_axis_with_one_sample(tmp_path: Path) -> None:
+    """``[N]`` for N samples and ``[]`` for one, as a Squeeze of all axes gives it."""
+    model = sprat.load(MODEL)
+    (output,) = model.graph.output
+    model.graph.node.append(helper.make_node("Squeeze", [output.name], ["flat"]))
+    output.CopyFrom(helper.make_tensor_value_info("flat", TensorProto.FLOAT, None))
+    flat = saved(model, tmp_path / "flat.onnx")
+    proof = prove(flat, data=DATA, plan=QUICK)
+    assert proof.against_native is not None
+    assert (proof.against_native.samples, proof.against_native.flips) == (24, ())
+
+
 @pytest.mark.skipif(not has("firefox"), reason="needs Firefox")
 def test_firefox_answers_as_native_does() -> None:
     plan = Plan(samples=24, networks=(10,), threads=(1,), browser="firefox")

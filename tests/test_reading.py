@@ -84,6 +84,8 @@ def test_unknown_output_and_wrong_kind_are_named() -> None:
         guess_reading(ending_in("Relu"), outputs, name="nothing")
     with pytest.raises(OptionError, match="sequence needs"):
         guess_reading(ending_in("Relu"), outputs, kind="sequence")
+    with pytest.raises(OptionError, match="--output: output 'output' is no tensor with an axis"):
+        guess_reading(ending_in("Relu"), {"output": np.zeros((), np.float32)})
 
 
 _LOGITS = st.lists(st.floats(-30, 30), min_size=1, max_size=20)

@@ -328,6 +328,17 @@ def test_too_few_samples_and_wrong_values_are_refused(
             wrong.check()
 
 
+def test_a_model_that_torch_answers_otherwise_is_refused(
+    clean: onnx.ModelProto,
+    samples: list[dict[str, Any]],
+    coarse: Point,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sprat.refinement.refine._TOLERANCE", -1.0)
+    with pytest.raises(UnsupportedModelError, match=r"torch answers otherwise .*--refine out"):
+        refine(clean, coarse, samples, READING, Refine(steps=1))
+
+
 def sprat(*words: object, without: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     script = (
         f"import sys; sys.modules.update(dict.fromkeys({without!r})); "

@@ -24,7 +24,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import sprat
-from sprat.evaluate.types import Evaluation, Flip, Interval, OutputError, Speed
+from sprat.evaluate.types import Evaluation, Flip, Interval, OutputDistance, Speed
 from sprat.model.inspect import Inspection, LayerInfo
 from sprat.model.wire import WireBytes
 from sprat.record.schema import (
@@ -77,7 +77,7 @@ def evaluation(drop: float, split: str = "val", flips: tuple[Flip, ...] = ()) ->
         drop=drop,
         interval=Interval(drop - 0.6, drop + 0.6),
         agreement=0.987,
-        error=OutputError(1.5, 0.2, 21.0, 0.01),
+        error=OutputDistance(1.5, 0.2, 21.0, 0.01),
         flips=flips,
     )
 

@@ -23,7 +23,7 @@ from sprat.crew.workers import Workers
 from sprat.data.options import read_options
 from sprat.data.sets import ImageSet
 from sprat.data.sources import Data, open_data
-from sprat.errors import OptionError
+from sprat.errors import OptionError, OutputError
 from sprat.evaluate.evaluate import Answering, predict_all
 from sprat.files import sha256_file
 from sprat.model.inspect import tensor_infos
@@ -336,6 +336,22 @@ def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         with pytest.raises(OptionError, match="no Dask scheduler answers") as caught:
             search(tmp_path / "out", Workers(scheduler=f"127.0.0.1:{port}"))
     assert caught.value.exit_code == 2
+
+
+def test_a_scheduler_without_nodes(tmp_path: Path) -> None:
+    with (
+        cluster(tmp_path / "none", 0) as empty,
+        pytest.raises(OptionError, match=r"has no nodes.*dask worker") as caught,
+    ):
+        search(tmp_path / "out", Workers(scheduler=empty.address))
+    assert caught.value.exit_code == 2
+
+
+def test_a_depot_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    depot = Depot(tmp_path / "file" / "below")
+    with pytest.raises(OutputError, match=r"below.*: cannot be written .Not a directory"):
+        depot.keep(b"content")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
 from sprat.errors import OptionError
-from sprat.evaluate.types import Evaluation, Flip, Interval, OutputError, Speed
+from sprat.evaluate.types import Evaluation, Flip, Interval, OutputDistance, Speed
 from sprat.model.inspect import Inspection
 from sprat.model.wire import WireBytes
 from sprat.record.run import dump_run, load_run, schema, schema_text
@@ -37,7 +37,7 @@ def candidates(number: st.SearchStrategy[float]) -> st.SearchStrategy[CandidateR
         drop=number,
         interval=interval,
         agreement=number,
-        error=st.builds(OutputError, number, number, number, number),
+        error=st.builds(OutputDistance, number, number, number, number),
         flips=st.lists(flip, max_size=2).map(tuple),
     )
     return st.builds(
@@ -66,7 +66,7 @@ def run_of(*tried: CandidateRecord, drop: float = 0.5) -> Run:
         drop=drop,
         interval=Interval(-1.0, 1.0),
         agreement=1.0,
-        error=OutputError(0.0, 0.0, 999.0, 0.0),
+        error=OutputDistance(0.0, 0.0, 999.0, 0.0),
     )
     return Run(
         sprat="0.1.0",

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 
 from sprat.data.options import DataOptions
-from sprat.errors import InputError, ModelNotFoundError, OptionError, OutputError
+from sprat.errors import DataError, InputError, ModelNotFoundError, OptionError, OutputError
 from sprat.files import check_out
 from sprat.model.load import load, model_file, save
 from sprat.quantization.configs import Weights
@@ -105,3 +106,52 @@ def test_a_metric_that_cannot_be_imported_is_one_error(
     options = DataOptions(kind="classes", metric=f"{name}:score")
     with pytest.raises(OptionError, match=f"cannot be imported .{words}"):
         open_setting(model, tmp_path / "data.npz", options)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise KeyError('top')", "mine_0:score: the metric failed: KeyError: 'top'"),
+        ("return [1.0]", r"mine_1:score: the metric gave shape \[1\]; .* sample, \[8\]"),
+        (
+            "return [float('nan')] * 8",
+            "mine_2:score: the metric gave 8 numbers that are not finite",
+        ),
+    ],
+)
+def test_a_metric_that_gives_no_number_a_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = words.partition(":")[0]
+    (tmp_path / f"{name}.py").write_text(f"def score(outputs, labels):\n    {body}\n")
+    np.savez(tmp_path / "data.npz", x=np.zeros((8, 32), np.float32))
+    model = save(mlp(), tmp_path / "model.onnx")
+    options = DataOptions(kind="classes", metric=f"{name}:score")
+    with pytest.raises(OptionError, match=words):
+        open_setting(model, tmp_path / "data.npz", options)
+
+
+def test_outputs_that_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data.npz"
+    np.savez(data, x=np.random.default_rng(0).standard_normal((8, 32)).astype(np.float32))
+    path = save(mlp(), tmp_path / "model.onnx")
+    reference = open_setting(path, data, DataOptions(kind="classes")).reference
+    with pytest.raises(DataError, match=r"output 'y' has shape \[5, 5\] in .* no counterpart"):
+        reference.compare({"z": np.zeros((5, 5))})
+    with pytest.raises(DataError, match=r"output 'y' has shape \[5, 5\] in the .* and \[5, 1\] in"):
+        reference.compare({"y": np.zeros((5, 1))})
+    with monkeypatch.context() as limited:
+        limited.setattr("sprat.evaluate.evaluate._MAX_OUTPUT_BYTES", 8)
+        with pytest.raises(DataError, match=r"the outputs of 5 samples take .* GB.*--limit"):
+            open_setting(path, data, DataOptions(kind="classes"))
+    listing = mlp()
+    listing.graph.node.append(helper.make_node("SequenceConstruct", ["y"], ["list"]))
+    listing.graph.output[0].CopyFrom(
+        helper.make_tensor_sequence_value_info("list", TensorProto.FLOAT, None)
+    )
+    save(listing, path)
+    with pytest.raises(
+        DataError, match=r"output 'list' is no tensor of numbers.*tensors of scores"
+    ):
+        open_setting(path, data, DataOptions(kind="classes"))

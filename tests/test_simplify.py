@@ -400,8 +400,16 @@ def test_a_model_that_no_noise_fits_asks_for_samples() -> None:
     with pytest.raises(ShapeMismatchError, match="--data"):
         simplify(model)
     huge = graph([node("Relu", ["x"], ["y"])], shape=(1, 10**5, 10**5))
-    with pytest.raises(ShapeMismatchError, match="random inputs"):
+    with pytest.raises(
+        ShapeMismatchError, match="random inputs: input 'x' wants .1, 100000, 100000., which is too"
+    ):
         simplify(huge)
+    words = graph([node("Relu", ["x"], ["y"])], shape=(4,))
+    words.graph.node[0].op_type = "StringNormalizer"
+    for value in (words.graph.input[0], words.graph.output[0]):
+        value.type.tensor_type.elem_type = TensorProto.STRING
+    with pytest.raises(ShapeMismatchError, match="input 'x' wants string, which is no number"):
+        simplify(words)
 
 
 @pytest.mark.parametrize("seed", ["1", "2"])

@@ -2,6 +2,7 @@
 
 import { SpratError } from "./failure.js";
 import { WORKER_LOST } from "./lost.js";
+import type { Picture } from "./pixels.js";
 import type { Preprocess } from "./preprocess.js";
 import type { Calls, Opened, Reply, Request, Runtime, Wasm } from "./protocol.js";
 import type { Tensors } from "./tensors.js";
@@ -115,7 +116,7 @@ export class Engine {
     return this.opened;
   }
 
-  prepare(image: Blob, how: Preprocess): Promise<Tensors> {
+  prepare(image: Picture, how: Preprocess): Promise<Tensors> {
     return this.#call("prepare", [image, how]) as ReturnType<Calls["prepare"]>;
   }
 

@@ -8,6 +8,7 @@ import { asFailure, SpratError } from "./failure.js";
 import { Loading, type Running } from "./loading.js";
 import type { Manifest, Model, Role } from "./manifest.js";
 import { type Options, wanted } from "./options.js";
+import { isPicture, type Picture } from "./pixels.js";
 import { claim, openCache, Store } from "./store.js";
 import type { Tensors } from "./tensors.js";
 import { fetchManifest, refresh, remembered, settle } from "./versions.js";
@@ -16,6 +17,7 @@ export type { Answer } from "./answers.js";
 export { type Code, SpratError } from "./failure.js";
 export type { Manifest, Role } from "./manifest.js";
 export type { Options, Progress } from "./options.js";
+export type { Picture } from "./pixels.js";
 export type { Tensors } from "./tensors.js";
 
 /** Milliseconds that the full model's session waits for answers under way. */
@@ -70,8 +72,8 @@ export class Loaded {
     return () => this.#listeners[name].delete(listener);
   }
 
-  /** Answer an image (a file, a canvas's blob) or ready tensors. Answers come in order. */
-  run(input: Blob | Tensors): Promise<Result> {
+  /** Answer an image (a file, a canvas's pixels) or ready tensors. Answers come in order. */
+  run(input: Picture | Tensors): Promise<Result> {
     const result = this.#tail.then(() => this.#answer(input));
     this.#tail = result.catch(() => {});
     return result;
@@ -109,15 +111,16 @@ export class Loaded {
     }
   }
 
-  async #answer(input: Blob | Tensors): Promise<Result> {
+  async #answer(input: Picture | Tensors): Promise<Result> {
     const { role, runtime, engine } = this.#running;
     const { preprocess, reading, classes } = this.manifest;
     const start = performance.now();
     try {
-      if (input instanceof Blob && preprocess === null) {
+      const image = isPicture(input);
+      if (image && preprocess === null) {
         throw new SpratError("model", "this model takes tensors, not images");
       }
-      const feeds = input instanceof Blob ? await engine.prepare(input, preprocess!) : input;
+      const feeds = image ? await engine.prepare(input, preprocess!) : input;
       const outputs = await engine.run(feeds);
       const found = reading === null ? null : answer(outputs, reading);
       const label = found === null ? "" : (classes[found.value] ?? "");

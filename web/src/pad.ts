@@ -33,9 +33,8 @@ export class Pad {
     this.#context.fillRect(0, 0, this.#canvas.width, this.#canvas.height);
   }
 
-  /** Show an image as large as fits. */
-  async show(file: Blob): Promise<void> {
-    const bitmap = await createImageBitmap(file);
+  /** Show an image as large as fits; it is used up. */
+  show(bitmap: ImageBitmap): void {
     const { width, height } = this.#canvas;
     const factor = Math.min(width / bitmap.width, height / bitmap.height);
     const [w, h] = [bitmap.width * factor, bitmap.height * factor];
@@ -44,13 +43,9 @@ export class Pad {
     bitmap.close();
   }
 
-  picture(): Promise<Blob> {
-    const { promise, resolve, reject } = Promise.withResolvers<Blob>();
-    this.#canvas.toBlob((blob) => {
-      if (blob === null) reject(new Error("the drawing cannot be read"));
-      else resolve(blob);
-    });
-    return promise;
+  /** The pixels themselves: `toBlob` waits for an idle moment, which a busy page does not have. */
+  picture(): ImageData {
+    return this.#context.getImageData(0, 0, this.#canvas.width, this.#canvas.height);
   }
 
   #line(from: Point, to: Point): void {

@@ -1,6 +1,6 @@
 /** The page that `sprat bundle --page` writes: draw, and the model answers while the rest loads. */
 
-import { type Loaded, load, type Result, SpratError } from "./loader.js";
+import { type Loaded, load, type Picture, type Result, SpratError } from "./loader.js";
 import { Pad } from "./pad.js";
 import { remember, remembered } from "./remember.js";
 import { type Key, type Language, word } from "./words.js";
@@ -19,14 +19,17 @@ function keepOffline(): void {
 }
 
 class Page {
-  readonly #pad = new Pad(part<HTMLCanvasElement>("pad"), () => void this.#drawn());
+  readonly #pad = new Pad(part<HTMLCanvasElement>("pad"), () => this.#drawn());
   #language: Language = remembered(CHOSEN, navigator.language).startsWith("zh") ? "zh" : "en";
   #model: Promise<Loaded>;
-  #picture: Blob | undefined;
+  #picture: Picture | undefined;
   #result: Result | undefined;
   #status: [Key, Record<string, string>] = ["loading", {}];
   /** What is wrong with the picture: said in the status's place until there is another. */
   #problem: [Key, Record<string, string>] | undefined;
+  /** Which picture was given last: one that was decoded too late does not come after it. */
+  #given = 0;
+  /** Which question was asked last. */
   #turn = 0;
 
   constructor() {
@@ -83,6 +86,7 @@ class Page {
 
   #listen(): void {
     part("clear").addEventListener("click", () => {
+      this.#given++;
       this.#turn++;
       this.#pad.clear();
       this.#picture = undefined;
@@ -105,24 +109,24 @@ class Page {
     });
   }
 
-  async #drawn(): Promise<void> {
-    const turn = ++this.#turn;
-    const picture = await this.#pad.picture();
-    if (turn !== this.#turn) return; // cleared, or drawn on, meanwhile
-    this.#picture = picture;
-    await this.#ask();
+  #drawn(): void {
+    this.#given++;
+    this.#picture = this.#pad.picture();
+    void this.#ask();
   }
 
   async #take(file: File | undefined): Promise<void> {
     if (file === undefined) return;
-    const turn = ++this.#turn;
+    const given = ++this.#given;
+    let bitmap: ImageBitmap;
     try {
-      await this.#pad.show(file);
+      bitmap = await createImageBitmap(file);
     } catch {
-      if (turn === this.#turn) this.#refuse("unreadable");
+      if (given === this.#given) this.#refuse("unreadable");
       return;
     }
-    if (turn !== this.#turn) return;
+    if (given !== this.#given) return bitmap.close(); // cleared, or drawn on, meanwhile
+    this.#pad.show(bitmap);
     this.#picture = file;
     await this.#ask();
   }

@@ -18,17 +18,25 @@ export function checkPixels(width: number, height: number): void {
   throw new ImageError(`${width} x ${height} pixels: too many`);
 }
 
+/** An image file (PNG, JPEG, WebP or what else the browser reads), or pixels such as a canvas's. */
+export type Picture = Blob | ImageData;
+
+/** Whether it is an image, not tensors. */
+export function isPicture(input: object): input is Picture {
+  return input instanceof Blob || input instanceof ImageData;
+}
+
 /**
- * Decode an image file, upright, its transparency laid on white.
+ * Decode an image, upright, its transparency laid on white.
  *
  * Works in a page and in a worker.
  *
- * @param file PNG, JPEG, WebP or what else the browser reads.
+ * @param picture A file, or pixels.
  * @returns RGBA pixels.
  * @throws {ImageError} It is no image that the browser reads, or has too many pixels.
  */
-export async function decodeImage(file: Blob): Promise<Pixels> {
-  const bitmap = await createImageBitmap(file, {
+export async function decodeImage(picture: Picture): Promise<Pixels> {
+  const bitmap = await createImageBitmap(picture, {
     colorSpaceConversion: "none",
     imageOrientation: "from-image",
   }).catch(() => {

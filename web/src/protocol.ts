@@ -1,5 +1,6 @@
 /** What the page and its worker say to each other. */
 
+import type { Picture } from "./pixels.js";
 import type { Preprocess } from "./preprocess.js";
 import type { Tensors } from "./tensors.js";
 
@@ -36,7 +37,7 @@ export interface Calls {
   begin: (wasm: Wasm, threads: number) => Promise<void>;
   /** Make a session in the runtime that runs; the one before it ends. */
   open: (model: ArrayBuffer) => Promise<Opened>;
-  prepare: (image: Blob, how: Preprocess) => Promise<Tensors>;
+  prepare: (image: Picture, how: Preprocess) => Promise<Tensors>;
   run: (feeds: Tensors) => Promise<Tensors>;
   /** Run again and again for so many milliseconds, at least once; returns each run's own. */
   time: (feeds: Tensors, milliseconds: number) => Promise<number[]>;

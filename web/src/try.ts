@@ -4,6 +4,7 @@ import { type Answer, answer, type Reading } from "./answers.js";
 import { Engine } from "./engine.js";
 import { SpratError } from "./failure.js";
 import { Pad } from "./pad.js";
+import type { Picture } from "./pixels.js";
 import type { Preprocess } from "./preprocess.js";
 import type { Runtime } from "./protocol.js";
 import { remember, remembered } from "./remember.js";
@@ -66,15 +67,18 @@ class Page {
   readonly #setting: Setting;
   readonly #cards = new Map<Name, Card>();
   readonly #pad: Pad;
-  #picture: Blob | undefined;
+  #picture: Picture | undefined;
   #label = "";
   #problem = "";
   #sample = 0;
+  /** Which picture was given last: one that was decoded too late does not come after it. */
+  #given = 0;
+  /** Which question was asked last. */
   #turn = 0;
 
   constructor(setting: Setting) {
     this.#setting = setting;
-    this.#pad = new Pad(part<HTMLCanvasElement>("pad"), () => void this.#drawn());
+    this.#pad = new Pad(part<HTMLCanvasElement>("pad"), () => this.#drawn());
     for (const name of NAMES) {
       const model = setting.models[name].address;
       const card: Card = { name, engine: Engine.open({ runtime: setting.runtime, model }) };
@@ -94,6 +98,7 @@ class Page {
 
   #listen(): void {
     part("clear").addEventListener("click", () => {
+      this.#given++;
       this.#turn++;
       this.#problem = "";
       this.#pad.clear();
@@ -129,13 +134,12 @@ class Page {
     }
   }
 
-  async #drawn(): Promise<void> {
-    const turn = ++this.#turn;
-    const picture = await this.#pad.picture();
-    if (turn !== this.#turn) return; // cleared, or drawn on, meanwhile
-    this.#picture = picture;
+  #drawn(): void {
+    this.#given++;
+    this.#problem = "";
+    this.#picture = this.#pad.picture();
     this.#label = "";
-    await this.#ask();
+    void this.#ask();
   }
 
   async #another(): Promise<void> {
@@ -146,15 +150,18 @@ class Page {
   }
 
   async #take(file: Blob, label: string): Promise<void> {
-    const turn = ++this.#turn;
+    const given = ++this.#given;
+    let bitmap: ImageBitmap;
     try {
-      await this.#pad.show(file);
+      bitmap = await createImageBitmap(file);
     } catch (error) {
+      if (given !== this.#given) return;
       this.#problem = error instanceof Error ? error.message : String(error);
       this.#show();
       return;
     }
-    if (turn !== this.#turn) return;
+    if (given !== this.#given) return bitmap.close(); // cleared, or drawn on, meanwhile
+    this.#pad.show(bitmap);
     this.#problem = "";
     this.#picture = file;
     this.#label = label;

@@ -134,18 +134,14 @@ def launch_options(kind: Kind, found: Found, *, webgpu: bool = False) -> dict[st
 
 async def _launch(engine: Any, found: Found, scratch: str, options: dict[str, Any]) -> Handle:
     try:
-        handle: Handle = await within(
-            engine.launch(
-                executable_path=found.path,
-                env={**os.environ, "TMPDIR": scratch},
-                handle_sigint=False,
-                timeout=1000 * _MOMENT,
-                **options,
-            )
+        handle: Handle = await engine.launch(
+            executable_path=found.path,
+            env={**os.environ, "TMPDIR": scratch},
+            handle_sigint=False,
+            timeout=1000 * _MOMENT,
+            **options,
         )
-    except BrowserError:
-        raise
-    except Exception as error:  # Playwright raises plain Errors
+    except Exception as error:  # Playwright raises plain Errors, in time
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise BrowserError(
             f"the browser does not start: {lines[0] if lines else type(error).__name__}",

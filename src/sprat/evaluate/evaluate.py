@@ -18,7 +18,7 @@ from sprat.data.dataset import Dataset
 from sprat.errors import DataError, OptionError
 from sprat.evaluate.interval import paired_interval
 from sprat.evaluate.reading import Answers, Reading, answers, divergence, same
-from sprat.evaluate.types import Evaluation, Flip, OutputError
+from sprat.evaluate.types import Evaluation, Flip, OutputDistance
 from sprat.model.inspect import fixed_batch
 from sprat.model.session import Feeds, Outputs, open_session, predict
 from sprat.parallel import cores
@@ -100,8 +100,7 @@ def predict_all(
     for outputs in spread.flat(task, pieces):
         real = min(size, count - done)
         for name, values in outputs.items():
-            _check_batch_axis(name, values, size, real)
-            parts.setdefault(name, []).append(values[:real])
+            parts.setdefault(name, []).append(_by_sample(name, values, size, real))
         done += real
         expected = sum(p[0].nbytes for p in parts.values()) / size * count
         if expected > _MAX_OUTPUT_BYTES:
@@ -128,18 +127,22 @@ def _padded(feeds: dict[str, Any], size: int) -> dict[str, Any]:
     return {k: np.concatenate([v, np.repeat(v[-1:], short[k], axis=0)]) for k, v in feeds.items()}
 
 
-def _check_batch_axis(name: str, values: NDArray[Any], size: int, real: int) -> None:
+def _by_sample(name: str, values: NDArray[Any], size: int, real: int) -> NDArray[Any]:
+    """Return the outputs of the real samples of a batch, along the first axis."""
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
         raise DataError(
             f"output {name!r} is no tensor of numbers (a sequence, a map or text).",
             hint="Export the model with tensors of scores as its outputs.",
         )
+    if size == 1:
+        values = np.atleast_1d(values)  # a Squeeze of all axes takes that of one sample along
     if values.ndim == 0 or len(values) != size:
         raise DataError(
             f"output {name!r} has shape {list(values.shape)} for {size} samples; "
             "its first axis must be the samples.",
-            hint="Choose another output with --output." if real else "",
+            hint="Choose another output with --output.",
         )
+    return values[:real]
 
 
 @dataclass(frozen=True)
@@ -313,12 +316,15 @@ def score(
             raise OptionError(
                 f"the metric failed: {type(error).__name__}: {error}", where=name
             ) from error
-        if scores.shape != (len(reference.dataset.samples),) or not np.isfinite(scores).all():
+        count = len(reference.dataset.samples)
+        if scores.shape != (count,):
             raise OptionError(
-                f"the metric gave shape {list(scores.shape)}; it must give one finite score per "
-                f"sample, [{len(reference.dataset.samples)}].",
+                f"the metric gave shape {list(scores.shape)}; it must give one score per sample, "
+                f"[{count}].",
                 where=name,
             )
+        if wrong := int((~np.isfinite(scores)).sum()):
+            raise OptionError(f"the metric gave {wrong} numbers that are not finite.", where=name)
         return scores
     if labels is not None and reference.reading.kind in ("logit", "classes"):
         return np.asarray(theirs.values == labels, dtype=np.float64)
@@ -344,7 +350,7 @@ def _named(value: Any, classes: Sequence[str]) -> str:
     return classes[index] if 0 <= index < len(classes) else str(index)
 
 
-def _output_error(reference: Outputs, model: Outputs, spread: float) -> OutputError:
+def _output_error(reference: Outputs, model: Outputs, spread: float) -> OutputDistance:
     largest = total = signal = noise = 0.0
     count = 0
     for name, values in reference.items():
@@ -356,4 +362,4 @@ def _output_error(reference: Outputs, model: Outputs, spread: float) -> OutputEr
         noise += float((difference**2).sum())
         count += values.size
     snr = math.inf if noise == 0 else 10 * math.log10(max(signal, 1e-300) / noise)
-    return OutputError(largest, total / max(1, count), min(snr, 999.0), spread)
+    return OutputDistance(largest, total / max(1, count), min(snr, 999.0), spread)

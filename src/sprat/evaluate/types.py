@@ -41,7 +41,7 @@ class Flip:
 
 
 @dataclass(frozen=True)
-class OutputError:
+class OutputDistance:
     """How far the model's raw outputs lie from the reference's, over all samples and outputs.
 
     Attributes:
@@ -85,7 +85,7 @@ class Evaluation:
     drop: float
     interval: Interval
     agreement: float
-    error: OutputError
+    error: OutputDistance
     flips: tuple[Flip, ...] = ()
 
 

@@ -126,12 +126,12 @@ def _values(
     tensor: TensorInfo, shape: tuple[int, ...], random: np.random.Generator
 ) -> NDArray[np.generic]:
     if np.prod(shape, dtype=object) > _MAX_ELEMENTS:
-        raise ShapeMismatchError(f"the input wants {list(shape)}.", where=tensor.name)
+        raise ShapeMismatchError(f"input {tensor.name!r} wants {list(shape)}, which is too large.")
     if tensor.dtype in ("float32", "float16", "float64"):
         return np.asarray(random.standard_normal(shape), dtype=tensor.dtype)
     if tensor.dtype == "bool" or tensor.dtype.startswith(("int", "uint")):
         return np.asarray(random.integers(0, 2, shape), dtype=tensor.dtype)
-    raise ShapeMismatchError(f"random {tensor.dtype} cannot be made.", where=tensor.name)
+    raise ShapeMismatchError(f"input {tensor.name!r} wants {tensor.dtype}, which is no number.")
 
 
 def gap(wanted: object, got: object) -> tuple[float, float]:

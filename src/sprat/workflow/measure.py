@@ -284,7 +284,9 @@ def _joined(
 
 def _joined_rows(parts: Sequence[Outputs]) -> Outputs:
     """Put the first row of each run together: the others repeat the same sample."""
-    return {name: np.concatenate([part[name][:1] for part in parts]) for name in parts[0]}
+    return {
+        name: np.concatenate([np.atleast_1d(part[name])[:1] for part in parts]) for name in parts[0]
+    }
 
 
 def _difference(native: Sequence[Outputs], web: Sequence[Outputs]) -> float:
