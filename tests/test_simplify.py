@@ -401,7 +401,7 @@ def test_a_model_that_no_noise_fits_asks_for_samples() -> None:
         simplify(model)
     huge = graph([node("Relu", ["x"], ["y"])], shape=(1, 10**5, 10**5))
     with pytest.raises(
-        ShapeMismatchError, match="random inputs: input 'x' wants .1, 100000, 100000., which is too"
+        ShapeMismatchError, match=r"random inputs: input 'x' wants .*00., which is too large"
     ):
         simplify(huge)
     words = graph([node("Relu", ["x"], ["y"])], shape=(4,))
