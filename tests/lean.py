@@ -7,11 +7,38 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from sprat.browser.lean import Answer, Case, answers
 from sprat.lean.compile import compile_model
 from sprat.lean.plan import plan_text
 from sprat.model.session import Feeds, Outputs, open_session, run
+
+
+def random(*shape: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def single(op: str, shape: list[Any], *weights: Any, opset: int = 17, **more: Any) -> Any:
+    """A model of one node on ``x``."""
+    names = [f"w{i}" for i in range(len(weights))]
+    node = helper.make_node(op, ["x", *names], ["y"], name="the-node", **more)
+    return unchecked([node], dict(zip(names, weights, strict=True)), shape, opset)
+
+
+def unchecked(
+    nodes: list[onnx.NodeProto], weights: dict[str, Any], shape: list[Any], opset: int = 17
+) -> onnx.ModelProto:
+    """A model from ``x`` to ``y`` that may be wrong."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [value("x", TensorProto.FLOAT, shape)],
+        [value("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(w), name) for name, w in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
 def case(model: onnx.ModelProto, feeds: Sequence[Feeds], repeat: int = 0) -> Case:

@@ -25,7 +25,7 @@ from sprat.model.load import load, save
 from sprat.quantization.configs import Float16, RateDistortion, Weights
 from sprat.quantization.quantize import quantize
 from sprat.workflow.compile import compile
-from tests.lean import case, gap, gaps, native, noise
+from tests.lean import case, gap, gaps, native, noise, random, single
 from tests.networks import build, cnn, mlp, table
 from tests.random_graphs import network
 
@@ -34,25 +34,6 @@ DOODLES = Path(__file__).parents[1] / "examples/doodles/doodles.onnx"
 TWICE = (np.zeros(0, np.float32), np.array([1, 1, 2, 2], np.float32))
 #: Float rounding, summed in another order.
 CLOSE = 1e-5
-
-
-def random(*shape: int, seed: int = 0) -> Any:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def single(op: str, shape: list[Any], *weights: Any, opset: int = 17, **more: Any) -> Any:
-    """A model of one node on ``x``."""
-    names = [f"w{i}" for i in range(len(weights))]
-    node = helper.make_node(op, ["x", *names], ["y"], name="the-node", **more)
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [node],
-        "single",
-        [value("x", TensorProto.FLOAT, shape)],
-        [value("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(w), n) for n, w in zip(names, weights, strict=True)],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
 def variants(test: Any) -> Iterator[tuple[onnx.ModelProto, dict[str, Any]]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from sprat.errors import LeanUnsupportedError
 from sprat.lean import memory, plan
-from sprat.lean.nodes import ELSEWHERE, Node
+from sprat.lean.nodes import BROKEN, Node
 from sprat.lean.values import Constant, Shape, Storage, Value, View, dense_strides, merge_axes
 from sprat.lean.weights import Weights
 
@@ -70,7 +70,7 @@ class Builder:
             LeanUnsupportedError: It is left out.
         """
         if not node.has(index):
-            raise node.refused(f"input {index} must be given")
+            raise node.refused("it is left out and must be given", f"input {index + 1}", BROKEN)
         return self.values[node.inputs[index]]
 
     def constant(self, node: Node, index: int, what: str) -> Constant:
@@ -189,9 +189,8 @@ class Builder:
         shape, merged = merge_axes([y.shape[a] for a in order], all_strides)
         if len(shape) > _AXES:
             raise LeanUnsupportedError(
-                f"a tensor of shape {list(y.shape)} cannot be walked over {_AXES} axes in the "
-                "lean runtime.",
-                hint=ELSEWHERE,
+                f"reordering or repeating a tensor of shape {list(y.shape)} needs {len(shape)} "
+                f"axes; {_AXES} are there"
             )
         shape, merged = _long_rows(shape, merged)
         rest = _AXES - len(shape)

@@ -13,7 +13,7 @@ from onnx import TensorProto
 from sprat.errors import LeanUnsupportedError, OptionError
 from sprat.lean import folding
 from sprat.lean.builder import Builder
-from sprat.lean.nodes import ELSEWHERE, Node, read_nodes
+from sprat.lean.nodes import ELSEWHERE, MISFIT, Node, read_nodes
 from sprat.lean.operators import OPERATORS
 from sprat.lean.plan import Plan, Type
 from sprat.lean.values import Constant, View
@@ -32,6 +32,8 @@ _WHOLE = frozenset(
     {"Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split"}
     | {"Squeeze", "Transpose", "Unsqueeze"}
 )
+#: What to do about an output of another type.
+_FLOATS = "Let the model end in float32, or use ONNX Runtime Web for it."
 #: Float32 of the memory: 1 GB, far beyond what a page should take.
 _LARGEST = 1 << 28
 
@@ -88,7 +90,10 @@ def compile_model(
     plan, weights = builder.assemble(inputs, outputs)
     if plan.memory > _LARGEST:
         raise LeanUnsupportedError(
-            f"the activations take {plan.memory * 4 / 1e9:.1f} GB.", where=model.graph.name
+            f"a run takes {plan.memory * 4 / 1e9:.1f} GB of memory; {_LARGEST * 4 / 1e9:.1f} GB "
+            "are the most in the lean runtime.",
+            where=f"graph {shown(model.graph.name)}",
+            hint="Give the input a smaller shape (--shape), or use ONNX Runtime Web.",
         )
     return Compiled(plan, weights)
 
@@ -148,21 +153,25 @@ def _shape(value: onnx.ValueInfoProto, given: Sequence[int] | None) -> tuple[int
 def _output(builder: Builder, name: str) -> View:
     """Return an output dense in ONNX's order, in memory of its own."""
     value = builder.values[name]
-    if isinstance(value, Constant):
-        if value.expanded.dtype != np.float32:
-            raise LeanUnsupportedError(
-                f"an output of type {value.expanded.dtype} is not there in the lean runtime.",
-                where=f"output {shown(name)}",
-                hint=ELSEWHERE,
-            )
-        return builder.resident(value)
-    if value.storage.integers:
+    where = f"output {shown(name)}"
+    if isinstance(value, Constant) and value.expanded.dtype != np.float32:
+        raise LeanUnsupportedError(
+            f"an output of type {value.expanded.dtype} is not there in the lean runtime.",
+            where=where,
+            hint=_FLOATS,
+        )
+    if isinstance(value, View) and value.storage.integers:
         raise LeanUnsupportedError(
             "an output of whole numbers is not there in the lean runtime.",
-            where=f"output {shown(name)}",
-            hint=ELSEWHERE,
+            where=where,
+            hint=_FLOATS,
         )
-    return builder.dense(value)
+    try:
+        return builder.resident(value) if isinstance(value, Constant) else builder.dense(value)
+    except LeanUnsupportedError as error:
+        raise LeanUnsupportedError(
+            f"{error.what} in the lean runtime.", where=where, hint=ELSEWHERE
+        ) from error
 
 
 def _lower(builder: Builder, node: Node) -> None:
@@ -195,7 +204,8 @@ def _lower(builder: Builder, node: Node) -> None:
             raise
         raise node.refused(error.what) from error
     except (ValueError, IndexError, KeyError, OverflowError, ZeroDivisionError) as error:
-        raise node.refused(f"its inputs or attributes do not fit together ({error})") from error
+        what = f"its inputs or attributes do not fit together ({error})"
+        raise node.refused(what, hint=MISFIT) from error
 
 
 def _fold(builder: Builder, node: Node, values: list[Constant | None]) -> None:

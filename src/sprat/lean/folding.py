@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from sprat.lean.nodes import Node
+from sprat.lean.nodes import BROKEN, Node
 from sprat.lean.values import Array, Constant, Value
 from sprat.model.nodes import subgraphs
 
@@ -55,7 +55,8 @@ def dequantized(node: Node, values: list[Constant | None]) -> Constant:
         axis = node.integer("axis", 1)
         axis = axis + len(shape) if axis < 0 else axis
         if axis >= len(shape) or scales.shape != (shape[axis],):
-            raise node.refused(f"scales of shape {list(scales.shape)} for {list(shape)}", "axis")
+            what = f"scales of shape {list(scales.shape)} do not fit axis {axis} of {list(shape)}"
+            raise node.refused(what, "input x_scale", BROKEN)
         form = (-1, *[1] * (len(shape) - axis - 1))
         scales = scales.reshape(form)
         zeros = None if zeros is None else zeros.reshape(form)
@@ -120,7 +121,7 @@ def evaluate(node: Node, values: list[Constant | None]) -> list[Constant]:
             for n in proto.output
         ]
     except Exception as error:  # the reference implementation raises many unrelated classes
-        raise node.refused(f"its constant inputs cannot be computed with ({error})") from error
+        raise node.refused(f"it cannot be computed from its constant inputs ({error})") from error
 
 
 def _check_size(node: Node, arrays: list[Array]) -> None:
@@ -134,4 +135,6 @@ def _check_size(node: Node, arrays: list[Array]) -> None:
         start, limit, delta = (float(a.reshape(-1)[0]) for a in arrays)
         total = abs(limit - start) / (abs(delta) or 1e-30)
     if not total <= _LARGEST:
-        raise node.refused(f"a constant of about {total:.0e} elements")
+        raise node.refused(
+            f"it makes a constant of about {total:.0e} numbers; {_LARGEST:,} are the most"
+        )

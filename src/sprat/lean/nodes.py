@@ -14,6 +14,10 @@ from sprat.model.nodes import printable, shown
 
 #: What to do where the lean runtime cannot do something.
 ELSEWHERE = "Use ONNX Runtime Web for this model."
+#: What to do where no runtime could: the node contradicts itself.
+BROKEN = "The model is wrong here: export it again."
+#: What to do where no runtime could: the node does not fit the shape of what it is given.
+MISFIT = "Give the input a shape that the model takes (--shape), or export the model again."
 
 
 @dataclass(frozen=True)
@@ -59,18 +63,23 @@ class Node:
         value = self.attributes.get(name, default)
         return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
-    def refused(self, what: str, attribute: str = "") -> LeanUnsupportedError:
+    def refused(
+        self, what: str, attribute: str = "", hint: str = ELSEWHERE
+    ) -> LeanUnsupportedError:
         """Return the error that says why the lean runtime cannot do this node.
 
         Args:
             what: The reason, with what was got and what would do.
             attribute: The attribute or input that it is about, if any.
+            hint: What to do about it; another hint than to use another runtime means that the
+                reason is not the lean runtime's.
         """
         part = f", {attribute}" if attribute else ""
+        place = " in the lean runtime" if hint == ELSEWHERE else ""
         return LeanUnsupportedError(
-            f"{what} in the lean runtime.",
+            f"{what}{place}.",
             where=f"node {shown(self.name)}, operator {printable(self.op)}{part}",
-            hint=ELSEWHERE,
+            hint=hint,
         )
 
 

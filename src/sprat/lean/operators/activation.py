@@ -77,7 +77,9 @@ def _gelu(_: Builder, node: Node) -> Function:
     kinds: dict[str, plan.Unary] = {"none": "gelu", "tanh": "gelutanh"}
     approximate = node.text("approximate", "none")
     if approximate not in kinds:
-        raise node.refused(f"{approximate!r} is not there", "attribute approximate")
+        raise node.refused(
+            f"only none and tanh, not {approximate!r}, are there", "attribute approximate"
+        )
     return Function(kinds[approximate])
 
 

@@ -7,9 +7,10 @@ from operator import itemgetter
 
 import numpy as np
 
+from sprat.errors import LeanUnsupportedError
 from sprat.lean import plan
 from sprat.lean.builder import Builder
-from sprat.lean.nodes import Node
+from sprat.lean.nodes import BROKEN, MISFIT, Node
 from sprat.lean.operators import activation
 from sprat.lean.operators.activation import Function
 from sprat.lean.operators.registry import lowers
@@ -72,6 +73,12 @@ def one_axis(x: View, rank: int) -> View:
     return replace(x, shape=(*x.shape[:2], x.shape[3]), strides=(*x.strides[:2], x.strides[3]))
 
 
+def too_small(node: Node, window: Window, x: View) -> LeanUnsupportedError:
+    """Return the error for a window that fits nowhere."""
+    what = f"a window of {list(window.reach)} is larger than height and width {list(x.shape[2:])}"
+    return node.refused(f"{what} with their pads", hint=MISFIT)
+
+
 def window_of(node: Node, x: View, kernel: list[int]) -> Window:
     """Read a node's window.
 
@@ -88,9 +95,11 @@ def window_of(node: Node, x: View, kernel: list[int]) -> Window:
     dilations = node.integers("dilations", [1] * axes)
     pads = node.integers("pads", [0] * (2 * axes))
     if not len(strides) == len(dilations) == axes or len(pads) != 2 * axes:
-        raise node.refused("lists of other lengths than the kernel's", "attributes")
+        what = f"strides {strides}, dilations {dilations} and pads {pads} do not fit"
+        raise node.refused(f"{what} a kernel of {axes} axes", hint=BROKEN)
     if min(*strides, *dilations, *kernel) < 1 or min(pads) < 0:
-        raise node.refused("numbers below 1, or pads below 0", "attributes")
+        what = f"kernel {kernel}, strides {strides} and dilations {dilations} must be at least 1"
+        raise node.refused(f"{what}, and pads {pads} at least 0", hint=BROKEN)
     if axes == 1:
         kernel, strides, dilations = [1, *kernel], [1, *strides], [1, *dilations]
         pads = [0, pads[0], 0, pads[1]]
@@ -101,7 +110,8 @@ def window_of(node: Node, x: View, kernel: list[int]) -> Window:
     if automatic == "VALID":
         return replace(plain, pads=(0, 0, 0, 0))
     if automatic not in SAME:
-        raise node.refused(f"{automatic!r} is not there", "attribute auto_pad")
+        what = f"only NOTSET, VALID, {' and '.join(SAME)}, not {automatic!r}, are there"
+        raise node.refused(what, "attribute auto_pad")
     (top, bottom), (left, right) = same_pads(automatic, x.shape[2:], plain.reach, plain.strides)
     return replace(plain, pads=(top, left, bottom, right))
 
@@ -114,7 +124,8 @@ def conv(builder: Builder, node: Node) -> None:
     rank = len(given.shape)
     x = two_axes(node, given)
     if len(weight.shape) != rank:
-        raise node.refused(f"weights of {len(weight.shape)} axes for an input of {rank}", "input W")
+        what = f"weights of {len(weight.shape)} axes do not fit an input of {rank}"
+        raise node.refused(what, "input W", BROKEN)
     window = window_of(node, x, list(weight.shape[2:]))
     if rank == 3:
         weight = weight.seen(lambda a: a[:, :, None, :])
@@ -126,7 +137,7 @@ def conv(builder: Builder, node: Node) -> None:
         raise node.refused(
             f"weights of shape {list(weight.shape)} do not fit {x.shape[1]} channels in {group} "
             "groups",
-            "attribute group",
+            hint=MISFIT,
         )
     bias = builder.optional(node, 2, "B")
     weight, bias, last = _with_scales(builder, node, weight, bias)
@@ -151,7 +162,7 @@ def _convolve(
     """Add the steps of a convolution; limits that XNNPACK has are taken in."""
     height, width = window.out(x.shape[2], x.shape[3])
     if height < 1 or width < 1:
-        raise node.refused(f"the window does not fit {list(x.shape[2:])}")
+        raise too_small(node, window, x)
     fused: plan.Activation = "none" if function is None else function.fused
     y = builder.new((x.shape[0], weight.shape[0], height, width), NHWC)
     depthwise = group == x.shape[1] and group > 1
@@ -264,7 +275,7 @@ def conv_transpose(builder: Builder, node: Node) -> None:
     starts = [r - 1 - p for r, p in zip(window.reach, window.pads[:2], strict=True)]
     ends = [r - 1 - p + e for r, p, e in zip(window.reach, window.pads[2:], extra, strict=True)]
     if min(*starts, *ends) < 0:
-        raise node.refused("pads beyond the kernel are not there", "attribute pads")
+        raise node.refused("pads as large as the kernel are not there", "attribute pads")
     spread = _spread(builder, x, window.strides)
     ahead = replace(window, strides=(1, 1), pads=_four([*starts, *ends]))
     bias = builder.optional(node, 2, "B")

@@ -30,8 +30,7 @@ _COMMUTING = frozenset({"add", "mul", "min", "max"})
 def unary(builder: Builder, node: Node) -> None:
     """Lower a function of one element."""
     function = activation.function_of(builder, node)
-    if function is None:
-        raise node.refused("the operator is not there")
+    assert function is not None
     gate = _gate(builder, node, function)
     function, taken = (function, None) if gate is None else gate
     builder.finish(node, activation.apply(builder, function, builder.view(node, 0)), taken)
@@ -87,7 +86,11 @@ def _view(value: Value) -> View:
 def _refuse_legacy(node: Node) -> None:
     """Refuse what operator sets before 7 said in another way."""
     if node.opset < 7 and (node.attributes.get("broadcast") or node.attributes.get("axis")):
-        raise node.refused(f"broadcasting as in operator set {node.opset} is not there")
+        raise node.refused(
+            f"broadcasting as in operator set {node.opset} is not there in the lean runtime",
+            "attributes broadcast, axis",
+            "Export the model again with operator set 13 or later.",
+        )
 
 
 def _affine(kind: plan.Binary, values: list[Value]) -> tuple[View, Function] | None:

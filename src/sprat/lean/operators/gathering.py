@@ -9,7 +9,7 @@ import numpy as np
 
 from sprat.lean import plan
 from sprat.lean.builder import Builder
-from sprat.lean.nodes import Node
+from sprat.lean.nodes import MISFIT, Node
 from sprat.lean.operators.registry import axis_of, lowers
 from sprat.lean.values import Array, Constant, View
 
@@ -41,8 +41,12 @@ def _fixed(builder: Builder, node: Node, indices: Constant, axis: int) -> View:
     x = builder.view(node, 0)
     size = x.shape[axis]
     wanted = indices.values.astype(np.int64)
-    if wanted.size == 0 or wanted.min() < -size or wanted.max() >= size:
-        raise node.refused(f"an index is outside of {size}, or there is none", "input indices")
+    if wanted.size == 0:
+        raise node.refused("an empty list of indices is not there", "input indices")
+    outside = wanted[(wanted < -size) | (wanted >= size)]
+    if outside.size:
+        what = f"{outside[0]} is no index of axis {axis}, which has {size}"
+        raise node.refused(what, "input indices", MISFIT)
     wanted = np.where(wanted < 0, wanted + size, wanted)
     if wanted.size == 1:
         one = x.sliced(axis, int(wanted.reshape(-1)[0]), 1)

@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from sprat.lean.builder import Builder
-from sprat.lean.nodes import Node
+from sprat.lean.nodes import BROKEN, MISFIT, Node
 from sprat.lean.operators.registry import axis_of, lowers
 from sprat.lean.values import Shape
+from sprat.model.nodes import dtype_name
 
 _FLOATS = {1, 10, 11}
 
@@ -27,8 +28,9 @@ def identity(builder: Builder, node: Node) -> None:
 @lowers("Cast")
 def cast(builder: Builder, node: Node) -> None:
     """Pass a value on where it becomes float32; whole numbers are kept as such already."""
-    if node.integer("to", 1) not in _FLOATS:
-        raise node.refused("computed values stay float32", "attribute to")
+    to = node.integer("to", 1)
+    if to not in _FLOATS:
+        raise node.refused(f"a cast to {dtype_name(to)} is not there", "attribute to")
     x = builder.view(node, 0)
     if x.storage.integers:
         y = builder.copy(x, builder.new(x.shape, x.order))
@@ -43,7 +45,7 @@ def reshape(builder: Builder, node: Node) -> None:
     x = builder.view(node, 0)
     shape = _new_shape(builder, node, x.shape)
     if math.prod(shape) != x.size or min(shape, default=1) < 1:
-        raise node.refused(f"{list(x.shape)} cannot become {list(shape)}")
+        raise node.refused(f"shape {list(x.shape)} cannot become {list(shape)}", hint=MISFIT)
     seen = x.reshaped(shape)
     if seen is None:
         seen = builder.dense(x).reshaped(shape)
@@ -65,7 +67,8 @@ def _new_shape(builder: Builder, node: Node, shape: Shape) -> Shape:
         gone = {axis_of(node, a, len(shape), "axes") for a in axes}
         gone = gone or {a for a, size in enumerate(shape) if size == 1}
         if any(shape[a] != 1 for a in gone):
-            raise node.refused(f"{list(shape)} cannot lose axes {sorted(gone)}", "axes")
+            what = f"axes {sorted(gone)} of shape {list(shape)} are not all 1"
+            raise node.refused(what, "axes", MISFIT)
         return tuple(size for a, size in enumerate(shape) if a not in gone)
     rank = len(shape) + len(axes)
     added = {axis_of(node, a, rank, "axes") for a in axes}
@@ -80,7 +83,8 @@ def _reshaped(builder: Builder, node: Node, shape: Shape) -> Shape:
         wanted = node.integers("shape", [])
     if not node.integer("allowzero", 0):
         if any(d == 0 and i >= len(shape) for i, d in enumerate(wanted)):
-            raise node.refused(f"{wanted} copies an axis that is not there", "input shape")
+            what = f"a 0 in {wanted} copies an axis that the input, {list(shape)}, does not have"
+            raise node.refused(what, "shape", BROKEN)
         wanted = [shape[i] if d == 0 else d for i, d in enumerate(wanted)]
     if -1 in wanted:
         rest = math.prod(d for d in wanted if d != -1)
@@ -95,7 +99,7 @@ def transpose(builder: Builder, node: Node) -> None:
     rank = len(x.shape)
     axes = node.integers("perm", range(rank)[::-1])
     if sorted(axes) != list(range(rank)):
-        raise node.refused(f"{axes} is no order of {rank} axes", "attribute perm")
+        raise node.refused(f"{axes} is no order of {rank} axes", "attribute perm", BROKEN)
     builder.finish(node, x.transposed(axes))
 
 
@@ -107,7 +111,8 @@ def expand(builder: Builder, node: Node) -> None:
     try:
         shape = tuple(int(d) for d in np.broadcast_shapes(x.shape, tuple(wanted)))
     except ValueError as error:
-        raise node.refused(f"{list(x.shape)} cannot become {wanted}", "input shape") from error
+        what = f"shape {list(x.shape)} cannot be repeated to {wanted}"
+        raise node.refused(what, "input shape", MISFIT) from error
     builder.finish(node, x.expanded(shape))
 
 
@@ -129,7 +134,7 @@ def slice_(builder: Builder, node: Node) -> None:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         own = axis_of(node, axis, rank, "axes")
         if step == 0:
-            raise node.refused("0 is no step", "input steps")
+            raise node.refused("a step of 0 goes nowhere", "input steps", BROKEN)
         chosen = range(x.shape[own])[_bounded(start, end, step)]
         if not chosen:
             raise node.refused("an empty slice is not there", "inputs starts, ends")
@@ -148,18 +153,20 @@ def split(builder: Builder, node: Node) -> None:
     """See the parts of a tensor."""
     x = builder.view(node, 0)
     axis = axis_of(node, node.integer("axis", 0), len(x.shape))
+    size, count = x.shape[axis], len(node.outputs)
     sizes = node.integers("split", [])
     if node.has(1):
         sizes = [int(v) for v in builder.constant(node, 1, "split").values.reshape(-1)]
     if not sizes:
-        each = -(-x.shape[axis] // len(node.outputs))
-        sizes = [min(each, x.shape[axis] - i * each) for i in range(len(node.outputs))]
-    if sum(sizes) != x.shape[axis] or min(sizes) < 1 or len(sizes) != len(node.outputs):
-        raise node.refused(f"{sizes} are no parts of {x.shape[axis]}", "input split")
+        each = -(-size // count)
+        sizes = [min(each, size - i * each) for i in range(count)]
+    if sum(sizes) != size or min(sizes) < 1 or len(sizes) != count:
+        what = f"{sizes} do not cut an axis of {size} into as many parts as outputs, {count}"
+        raise node.refused(what, "split", MISFIT)
     start = 0
-    for size, name in zip(sizes, node.outputs, strict=True):
-        builder.values[name] = x.sliced(axis, start, size)
-        start += size
+    for part, name in zip(sizes, node.outputs, strict=True):
+        builder.values[name] = x.sliced(axis, start, part)
+        start += part
 
 
 @lowers("Concat")
@@ -170,7 +177,9 @@ def concat(builder: Builder, node: Node) -> None:
     axis = axis_of(node, node.integer("axis", 0), rank)
     rest = {(*p.shape[:axis], *p.shape[axis + 1 :]) for p in parts}
     if len(rest) != 1:
-        raise node.refused(f"shapes {[list(p.shape) for p in parts]} do not fit")
+        shapes = ", ".join(str(list(p.shape)) for p in parts)
+        what = f"inputs of shapes {shapes} differ elsewhere than along axis {axis}"
+        raise node.refused(what, hint=MISFIT)
     shape = list(parts[0].shape)
     shape[axis] = sum(p.shape[axis] for p in parts)
     computed = [p for p in parts if not p.storage.resident] or parts
@@ -201,7 +210,8 @@ def blocks(builder: Builder, node: Node) -> None:
         else:
             parts, axes = (n, c // (b * b), b, b, h, w), (0, 1, 4, 2, 5, 3)
     if math.prod(parts) != x.size:
-        raise node.refused(f"{list(x.shape)} has no whole blocks", "attribute blocksize")
+        what = f"an input of shape {list(x.shape)} does not divide into blocks of {b}"
+        raise node.refused(what, "attribute blocksize", MISFIT)
     seen = x.reshaped(parts) or builder.dense(x).reshaped(parts)
     assert seen is not None
     moved = seen.transposed(axes).reshaped(shape)

@@ -8,7 +8,7 @@ import numpy as np
 
 from sprat.lean import plan
 from sprat.lean.builder import Builder
-from sprat.lean.nodes import Node
+from sprat.lean.nodes import MISFIT, Node
 from sprat.lean.operators.convolution import normalization
 from sprat.lean.operators.elementwise import combine
 from sprat.lean.operators.registry import axis_of, lowers
@@ -70,12 +70,14 @@ def _filled(
     builder: Builder, node: Node, index: int, shape: tuple[int, ...], default: float
 ) -> Constant:
     """Return a constant input at its full shape."""
-    found = builder.optional(node, index, ("", "scale", "B")[index])
+    name = ("", "scale", "B")[index]
+    found = builder.optional(node, index, name)
     values = np.float32(default) if found is None else found.expanded
     try:
         return Constant(np.ascontiguousarray(np.broadcast_to(values, shape), np.float32))
     except ValueError as error:
-        raise node.refused(f"{np.shape(values)} does not fit {shape}", f"input {index}") from error
+        what = f"shape {list(np.shape(values))} does not fit {list(shape)}"
+        raise node.refused(what, f"input {name}", MISFIT) from error
 
 
 @lowers("Softmax", "LogSoftmax")

@@ -8,7 +8,7 @@ import numpy as np
 
 from sprat.lean import plan
 from sprat.lean.builder import Builder
-from sprat.lean.nodes import Node
+from sprat.lean.nodes import BROKEN, MISFIT, Node
 from sprat.lean.operators.convolution import NHWC
 from sprat.lean.operators.gathering import gathered
 from sprat.lean.operators.registry import axis_of, lowers
@@ -34,8 +34,11 @@ def pad(builder: Builder, node: Node) -> None:
         some, pads = pads, [0] * (2 * rank)
         for i, axis in enumerate(own):
             pads[axis], pads[axis + rank] = some[i], some[i + len(own)]
-    if len(pads) != 2 * rank or min(pads, default=0) < 0:
-        raise node.refused(f"{pads} for {rank} axes; cutting is not there", "input pads")
+    if len(pads) != 2 * rank:
+        what = f"{len(pads)} pads do not fit {rank} axes, which take {2 * rank}"
+        raise node.refused(what, "pads", BROKEN)
+    if min(pads, default=0) < 0:
+        raise node.refused(f"cutting, as the pads {pads} do, is not there", "pads")
     mode = node.text("mode", "constant")
     before, after = pads[:rank], pads[rank:]
     if mode == "constant":
@@ -47,12 +50,14 @@ def pad(builder: Builder, node: Node) -> None:
         return builder.finish(node, padded(builder, x, before, after, value))
     way = next((known for known in _MODES if known == mode), None)
     if way is None:
-        raise node.refused(f"{mode!r} is not there", "attribute mode")
+        what = f"only constant, {', '.join(_MODES)}, not {mode!r}, are there"
+        raise node.refused(what, "attribute mode")
     for axis in range(rank):
         if before[axis] or after[axis]:
             size = x.shape[axis]
             if mode == "reflect" and max(before[axis], after[axis]) >= size:
-                raise node.refused(f"{pads} mirrors more than there is", "input pads")
+                what = f"{pads} mirror more than the {size} of axis {axis}"
+                raise node.refused(what, "pads", MISFIT)
             indices = np.pad(np.arange(size), (before[axis], after[axis]), mode=way)
             x = gathered(builder, x, axis, indices)
     return builder.finish(node, x)

@@ -6,8 +6,15 @@ from dataclasses import replace
 
 from sprat.lean import plan
 from sprat.lean.builder import Builder
-from sprat.lean.nodes import Node
-from sprat.lean.operators.convolution import NHWC, Window, one_axis, two_axes, window_of
+from sprat.lean.nodes import BROKEN, Node
+from sprat.lean.operators.convolution import (
+    NHWC,
+    Window,
+    one_axis,
+    too_small,
+    two_axes,
+    window_of,
+)
 from sprat.lean.operators.registry import lowers
 from sprat.lean.values import View
 
@@ -21,7 +28,8 @@ def pool(builder: Builder, node: Node) -> None:
         raise node.refused("the indices are not there", "output Indices")
     kernel = node.integers("kernel_shape", [])
     if len(kernel) != len(given.shape) - 2:
-        raise node.refused(f"{kernel} for {list(given.shape)}", "attribute kernel_shape")
+        what = f"{kernel} does not fit an input of shape {list(given.shape)}"
+        raise node.refused(what, "attribute kernel_shape", BROKEN)
     window = window_of(node, x, kernel)
     out = _out(node, window, x)
     counted = None
@@ -57,5 +65,5 @@ def _out(node: Node, window: Window, x: View) -> tuple[int, int]:
         width -= (width - 1) * b >= x.shape[3] + left
         out = height, width
     if min(out) < 1:
-        raise node.refused(f"the window does not fit {list(x.shape[2:])}")
+        raise too_small(node, window, x)
     return out

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from sprat.errors import LeanUnsupportedError
 from sprat.lean import plan
 from sprat.lean.builder import Builder
-from sprat.lean.nodes import Node
+from sprat.lean.nodes import BROKEN, MISFIT, Node
 from sprat.lean.operators import activation
 from sprat.lean.operators.activation import Function
 from sprat.lean.operators.elementwise import combine
@@ -22,7 +23,8 @@ def gemm(builder: Builder, node: Node) -> None:
     """Lower ``alpha·A·B + beta·C``."""
     a, b = builder.view(node, 0), builder.value(node, 1)
     if len(a.shape) != 2 or len(b.shape) != 2:
-        raise node.refused(f"inputs of shapes {list(a.shape)} and {list(b.shape)}; two axes each")
+        what = f"inputs of shapes {list(a.shape)} and {list(b.shape)} must have two axes each"
+        raise node.refused(what, hint=BROKEN)
     if node.integer("transA", 0):
         a = a.transposed((1, 0))
     if node.integer("transB", 0):
@@ -82,7 +84,7 @@ def _product(
     """Add a product by a matrix; a constant row that is added, and limits, are taken in."""
     k, n = b.shape
     if x.shape[-1] != k:
-        raise node.refused(f"{list(x.shape)} times {list(b.shape)}")
+        raise _apart(node, x, b)
     if not isinstance(b, Constant):
         y = _many(builder, node, x, b)
         y = y if c is None else combine(builder, "add", y, c)
@@ -92,8 +94,6 @@ def _product(
     if finish:
         bias, taken = _added_row(builder, node, n, len(x.shape), c)
         last = taken or node
-    elif c is not None:
-        raise node.refused("a bias on a vector")
     function = None
     if finish and (c is None or bias is not None):
         fused = activation.following(builder, last)
@@ -117,6 +117,12 @@ def _product(
     if finish:
         builder.finish(node, y, taken)
     return y
+
+
+def _apart(node: Node, a: Value, b: Value) -> LeanUnsupportedError:
+    """Return the error for two tensors that have no product."""
+    what = f"shapes {list(a.shape)} and {list(b.shape)} cannot be multiplied"
+    return node.refused(what, hint=MISFIT)
 
 
 def _added_row(
@@ -153,7 +159,7 @@ def _many(builder: Builder, node: Node, a: Value, b: Value) -> View:
     """Add products of matrices that are both in memory."""
     x, w = (builder.resident(v) if isinstance(v, Constant) else v for v in (a, b))
     if x.shape[-1] != w.shape[-2]:
-        raise node.refused(f"{list(x.shape)} times {list(w.shape)}")
+        raise _apart(node, x, w)
     batch = tuple(int(d) for d in np.broadcast_shapes(x.shape[:-2], w.shape[:-2]))
     m, k, n = x.shape[-2], x.shape[-1], w.shape[-1]
     count = math.prod(batch)

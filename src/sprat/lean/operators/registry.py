@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sprat.lean.builder import Builder
-from sprat.lean.nodes import Node
+from sprat.lean.nodes import BROKEN, Node
 
 Lower = Callable[[Builder, Node], None]
 
@@ -30,5 +30,6 @@ def axis_of(node: Node, axis: int, rank: int, attribute: str = "axis") -> int:
         LeanUnsupportedError: There is no such axis.
     """
     if not -rank <= axis < rank:
-        raise node.refused(f"{axis} is no axis of {rank}", f"attribute {attribute}")
+        what = f"{axis} is no axis of a tensor that has {rank}"
+        raise node.refused(what, f"attribute {attribute}", BROKEN)
     return axis % rank if rank else 0

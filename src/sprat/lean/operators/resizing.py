@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sprat.lean.builder import Builder
-from sprat.lean.nodes import Node
+from sprat.lean.nodes import BROKEN, MISFIT, Node
 from sprat.lean.operators.gathering import gathered
 from sprat.lean.operators.registry import axis_of, lowers
 from sprat.lean.values import Array, View
@@ -20,13 +20,14 @@ def resize(builder: Builder, node: Node) -> None:
     x = builder.view(node, 0)
     mode = node.text("mode", "nearest")
     if mode not in ("nearest", "linear", "bilinear"):
-        raise node.refused(f"{mode!r}; nearest and linear are there", "attribute mode")
+        raise node.refused(f"only nearest and linear, not {mode!r}, are there", "attribute mode")
     if node.integer("antialias", 0):
         raise node.refused("it is not there", "attribute antialias")
     sizes, scales = _targets(builder, node, x)
     for axis, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
         if size < 1:
-            raise node.refused(f"a size of {size}", "input sizes")
+            what = f"axis {axis} of {x.shape[axis]} would become {size}"
+            raise node.refused(what, "inputs scales, sizes", MISFIT)
         if size == x.shape[axis] and scale == 1.0:
             continue
         places = _places(node, x.shape[axis], size, scale)
@@ -44,8 +45,8 @@ def _targets(builder: Builder, node: Node, x: View) -> tuple[list[int], list[flo
         sizes = [math.floor(s * f) for s, f in zip(x.shape, scales, strict=False)]
     else:
         scales, sizes = _given(builder, node, x)
-    if len(sizes) != rank:
-        raise node.refused(f"{len(sizes)} sizes for {rank} axes", "inputs scales, sizes")
+    if len(scales) != rank:
+        raise node.refused(f"{len(scales)} scales do not fit {rank} axes", "scales", BROKEN)
     return sizes, scales
 
 
@@ -109,5 +110,6 @@ def _along(
         "ceil": np.ceil,
     }
     if rounding not in functions:
-        raise node.refused(f"{rounding!r} is not there", "attribute nearest_mode")
+        what = f"only {', '.join(functions)}, not {rounding!r}, are there"
+        raise node.refused(what, "attribute nearest_mode")
     return gathered(builder, x, axis, np.clip(functions[rounding](places), 0, last))
