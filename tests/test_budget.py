@@ -1,11 +1,17 @@
 """The budget and the choice."""
 
+from pathlib import Path
+
 import pytest
 
 from sprat.evaluate.types import Evaluation, Interval, OutputDistance, Speed
 from sprat.model.wire import WireBytes
 from sprat.record.schema import CandidateRecord, Outcome
 from sprat.search.budget import Goal, choose, holds
+from sprat.workflow.budget import Budget
+from sprat.workflow.optimize import optimize
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "doodles"
 
 
 def evaluation(drop: float, half: float = 0.5, agreement: float = 0.99) -> Evaluation:
@@ -74,3 +80,12 @@ def test_fast_takes_the_fastest_within_1_7_times_the_bytes() -> None:
     found, _ = choose(rows, "fast", 1000)
     assert found is not None
     assert found.name == "same-speed"
+
+
+def test_what_is_sure_is_measured_though_time_is_up(tmp_path: Path) -> None:
+    budget = Budget(max_drop=0.0001, minutes=0.001)
+    run = optimize(EXAMPLE / "doodles.onnx", EXAMPLE / "data", tmp_path / "small", budget=budget)
+    found = {c.name: c.outcome for c in run.candidates}
+    assert next(iter(found.values())) == "over budget"  # the one point of the curve
+    assert list(found)[1:] == ["weights-int8"]  # it holds: float16 has no time
+    assert run.choice.candidate == "weights-int8"

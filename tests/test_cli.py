@@ -82,7 +82,7 @@ def test_a_dry_run_says_what_would_be_tried_and_writes_nothing(tmp_path: Path) -
     words = ("optimize", MODEL, "--data", DATA, "--out", tmp_path / "out", "--dry-run")
     done = sprat(*words)
     assert done.returncode == 0, done.stderr
-    assert "rate-distortion, float16, weights-int8" in done.stdout
+    assert "rate-distortion, weights-int8, float16" in done.stdout
     assert "200 for choice" in done.stdout
     found = json.loads(sprat(*words, "--json").stdout)
     assert found["most_seconds"] == 300

@@ -173,9 +173,21 @@ BROKEN: Cases = {
         "Gemm",
         "inputs of shapes [1, 2, 3] and [3, 4] must have two axes each",
     ),
+    "resize_scales": (
+        single("Resize", IMAGE, np.zeros(0, np.float32), np.array([2, 2], np.float32)),
+        "Resize, input scales",
+        "2 scales do not fit 4 axes",
+    ),
+    "resize_sizes": (
+        single(
+            "Resize", IMAGE, np.zeros(0, np.float32), np.zeros(0, np.float32), np.array([1] * 5)
+        ),
+        "Resize, input sizes",
+        "5 sizes do not fit 4 axes",
+    ),
     "upsample": (
         single("Upsample", IMAGE, np.array([2, 2], np.float32), opset=9),
-        "Upsample, scales",
+        "Upsample, input scales",
         "2 scales do not fit 4 axes",
     ),
 }

@@ -43,13 +43,15 @@ from sprat.spread import ALONE, Ahead, Spread, Task
 FLOAT = "float32"
 #: What is proposed for every model, by name.
 PROPOSALS: dict[str, Layerwise] = {
-    "float16": Float16(),
     "weights-int8": Weights(),
+    "float16": Float16(),
     "dynamic": Dynamic(),
     "static-minmax": Static("minmax"),
     "static-entropy": Static("entropy"),
     "static-percentile": Static("percentile"),
 }
+#: Those that are made at once and seldom fail, the smaller first.
+SURE = ("weights-int8", "float16")
 
 
 @dataclass(frozen=True)

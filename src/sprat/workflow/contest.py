@@ -6,7 +6,7 @@ from sprat.errors import NoGainError, OptionError
 from sprat.model.wire import WireBytes
 from sprat.record.schema import CandidateRecord
 from sprat.search.budget import FAST_BYTES, Goal
-from sprat.search.candidates import FLOAT, Trial, proposals
+from sprat.search.candidates import FLOAT, SURE, Trial, proposals
 from sprat.search.rate import smallest_under, walk, walk_fast
 from sprat.search.repair import repair
 from sprat.spread import Ahead
@@ -90,7 +90,10 @@ def others(
 
     bench, trials = line.bench, []
     for name, config in proposals(bench.clean):
-        with clock.stage(f"try {bench.named(name)}"), bench.progress.until(late):
+        # A model for which time was too short shall not end with nothing.
+        needed = name in SURE and not _fits([*walked, *trials])
+        limit = clock.stop if needed else late
+        with clock.stage(f"try {bench.named(name)}"), bench.progress.until(limit):
             bench.store.adopt(begun.take(name) or ())
             trials.append(bench.propose(name, config))
     with clock.stage("repair"):
@@ -103,6 +106,11 @@ def others(
     return trials
 
 
+def _fits(trials: list[Trial]) -> list[Trial]:
+    """Return the trials within the budget."""
+    return [t for t in trials if t.record.outcome == "within budget" and t.record.wire is not None]
+
+
 def _stage(name: str, line: Line) -> str:
     return name if line.source == "original" else f"{name} (student)"
 
@@ -112,7 +120,7 @@ def _worth_repair(trial: Trial, trials: list[Trial], budget: Budget) -> bool:
     record = trial.record
     if record.outcome != "over budget" or record.wire is None:
         return False
-    fit = [t.record for t in trials if t.record.outcome == "within budget" and t.record.wire]
+    fit = [t.record for t in _fits(trials)]
     if budget.goal == "fast":
         ratios = [c.speed.ratio for c in fit if c.speed is not None]
         return record.speed is not None and record.speed.ratio < min(ratios, default=1.0)
@@ -122,11 +130,7 @@ def _worth_repair(trial: Trial, trials: list[Trial], budget: Budget) -> bool:
 
 def compared_exactly(lines: tuple[Line, ...], trials: list[Trial]) -> list[Trial]:
     """Measure the bytes of all that an estimate cannot tell from the smallest."""
-    sizes = [
-        t.record.wire.brotli
-        for t in trials
-        if t.record.outcome == "within budget" and t.record.wire is not None
-    ]
+    sizes = [t.record.wire.brotli for t in _fits(trials) if t.record.wire is not None]
     limit = _CLOSE * FAST_BYTES * min(sizes, default=0)
     return [
         line_of(lines, t.record).bench.exactly(t)

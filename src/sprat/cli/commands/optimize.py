@@ -40,7 +40,9 @@ def command(
     minutes: Annotated[
         float,
         typer.Option(
-            "--minutes", help="Time for the whole; the best so far wins, after one point at least."
+            "--minutes",
+            help="Time for the whole; the best so far wins. At least one point is made, and where "
+            "nothing holds the budget, int8 weights and float16.",
         ),
     ] = 5.0,
     reference: Annotated[

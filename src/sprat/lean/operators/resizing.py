@@ -42,12 +42,16 @@ def _targets(builder: Builder, node: Node, x: View) -> tuple[list[int], list[flo
         given = builder.optional(node, 1, "scales")
         values = node.attributes.get("scales") if given is None else given.expanded.reshape(-1)
         scales = [float(v) for v in values] if values is not None else []
-        sizes = [math.floor(s * f) for s, f in zip(x.shape, scales, strict=False)]
+        _check_count(node, "scales", len(scales), rank)
+        sizes = [math.floor(s * f) for s, f in zip(x.shape, scales, strict=True)]
     else:
         scales, sizes = _given(builder, node, x)
-    if len(scales) != rank:
-        raise node.refused(f"{len(scales)} scales do not fit {rank} axes", "scales", BROKEN)
     return sizes, scales
+
+
+def _check_count(node: Node, name: str, got: int, wanted: int) -> None:
+    if got != wanted:
+        raise node.refused(f"{got} {name} do not fit {wanted} axes", f"input {name}", BROKEN)
 
 
 def _given(builder: Builder, node: Node, x: View) -> tuple[list[float], list[int]]:
@@ -58,11 +62,13 @@ def _given(builder: Builder, node: Node, x: View) -> tuple[list[float], list[int
     if wanted is not None and wanted.values.size:
         if node.text("keep_aspect_ratio_policy", "stretch") != "stretch":
             raise node.refused("only stretch is there", "attribute keep_aspect_ratio_policy")
-        for axis, size in zip(axes, wanted.values.reshape(-1), strict=False):
+        _check_count(node, "sizes", wanted.values.size, len(axes))
+        for axis, size in zip(axes, wanted.values.reshape(-1), strict=True):
             sizes[axis], scales[axis] = int(size), int(size) / x.shape[axis]
         return scales, sizes
     factors = builder.constant(node, 2, "scales").expanded.reshape(-1)
-    for axis, factor in zip(axes, factors, strict=False):
+    _check_count(node, "scales", len(factors), len(axes))
+    for axis, factor in zip(axes, factors, strict=True):
         scales[axis] = float(factor)
         sizes[axis] = math.floor(x.shape[axis] * float(factor))
     return scales, sizes
