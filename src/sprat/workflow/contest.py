@@ -88,7 +88,8 @@ def others(
     def late() -> bool:
         return clock.expired(_OTHERS_SHARE)
 
-    bench, trials = line.bench, []
+    bench = line.bench
+    trials: list[Trial] = []
     for name, config in proposals(bench.clean):
         # A model for which time was too short shall not end with nothing.
         needed = name in SURE and not _fits([*walked, *trials])
