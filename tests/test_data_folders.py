@@ -1,7 +1,7 @@
 """Folders and CSV files of images."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image
 
-from sprat.data import sources
+from sprat.data import folders, sources, tables
 from sprat.data.dataset import Dataset, batches
 from sprat.data.labels import class_indices
 from sprat.data.options import DataOptions
@@ -199,6 +199,45 @@ def test_folders_that_make_no_sense(names: list[str], message: str, tmp_path: Pa
     with pytest.raises(DataError, match=message) as caught:
         open_grey(tmp_path)
     assert caught.value.hint
+
+
+def test_a_folder_too_deep_for_the_system_is_one_error(tmp_path: Path) -> None:
+    fill(tmp_path, ["a", "b"])
+    place = os.open(tmp_path / "b", os.O_RDONLY)
+    for _ in range(20):  # one in the other, each by its own short name
+        os.mkdir("deep" * 60, dir_fd=place)
+        inner = os.open("deep" * 60, os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = inner
+    os.close(place)
+    with pytest.raises(DataError, match=r"cannot be read \(File name too long\)") as caught:
+        open_grey(tmp_path)
+    assert caught.value.where.startswith(f"{tmp_path}/b/deepdeep")
+    assert "take it out of the data" in caught.value.hint
+
+
+def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, ["a", "b"])
+    listed = write_csv(tmp_path, *(f"a/{i}.png" for i in range(8)))
+    for room, what in ((folders, "holds more than 7 files"), (tables, "has more than 7 lines")):
+        monkeypatch.setattr(room, "MAX_FILES", 7)
+        source = listed if room is tables else tmp_path
+        with pytest.raises(DataError, match=what) as caught:
+            open_grey(source)
+        assert caught.value.where == str(source)
+        assert "a part of the samples is enough" in caught.value.hint
+
+
+def test_an_image_that_the_system_refuses_is_named(
+    tmp_path: Path, deny: Callable[[Path], None]
+) -> None:
+    fill(tmp_path, ["a", "b"])
+    wanted = tmp_path / "b" / "3.png"
+    deny(wanted)
+    with pytest.raises(SampleError, match=r"cannot be read \(Permission denied\)") as caught:
+        open_grey(tmp_path)
+    assert caught.value.where == str(wanted)
+    assert "Check its permissions" in caught.value.hint
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from sprat.data.images import SUFFIXES
 from sprat.data.splits import NAMES
@@ -13,6 +14,8 @@ from sprat.errors import DataError, DataNotFoundError
 from sprat.model.nodes import printable
 
 MAX_FILES = 2_000_000
+#: What to do about a file or folder that the system refuses.
+UNREADABLE = "Check its permissions, or take it out of the data."
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,12 @@ class _Walk:
 
     def images(self, root: Path) -> list[Entry]:
         """Return the images below ``root``."""
+        try:
+            return self._below(root)
+        except OSError as error:  # pathlib raises where a path is too long for the system
+            _unreadable(error)
+
+    def _below(self, root: Path) -> list[Entry]:
         found = []
         for place, folders, names in os.walk(root, onerror=_unreadable):
             kept = [f for f in sorted(folders) if not f.startswith(".")]
@@ -129,7 +138,11 @@ class _Walk:
             found += [self._entry(path, root) for path in paths if self._is_image(path)]
             self._count += len(names)
             if self._count > MAX_FILES:
-                raise DataError(f"holds more than {MAX_FILES:,} files.", where=str(self._folder))
+                raise DataError(
+                    f"holds more than {MAX_FILES:,} files.",
+                    where=str(self._folder),
+                    hint="Give a folder of fewer: a part of the samples is enough.",
+                )
         return found
 
     def _is_image(self, path: Path) -> bool:
@@ -159,8 +172,10 @@ def _folders(folder: Path) -> list[Path]:
     return [p for p in found if p.is_dir() and not p.name.startswith(".")]
 
 
-def _unreadable(error: OSError) -> None:
-    raise DataError(f"cannot be read ({error.strerror}).", where=str(error.filename)) from error
+def _unreadable(error: OSError) -> NoReturn:
+    raise DataError(
+        f"cannot be read ({error.strerror}).", where=str(error.filename), hint=UNREADABLE
+    ) from error
 
 
 def _shown(name: str) -> str:

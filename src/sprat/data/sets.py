@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sprat.data.dataset import Sample
+from sprat.data.folders import UNREADABLE
 from sprat.data.preprocess import Preprocess
 from sprat.errors import SampleError
 from sprat.files import sha256_file
@@ -179,7 +180,9 @@ def file_digest(path: Path) -> str:
     try:
         return sha256_file(path)
     except OSError as error:
-        raise SampleError(f"cannot be read ({error.strerror}).", where=str(path)) from error
+        raise SampleError(
+            f"cannot be read ({error.strerror}).", where=str(path), hint=UNREADABLE
+        ) from error
 
 
 def _digest(samples: Sequence[Sample], how: str) -> str:

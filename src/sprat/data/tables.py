@@ -43,7 +43,11 @@ def read_csv(path: Path) -> Listing:
                 if entry.path in seen:
                     raise DataError(f"names {entry.name!r} again.", where=where)
                 if len(seen) >= MAX_FILES:
-                    raise DataError(f"has more than {MAX_FILES:,} lines.", where=str(path))
+                    raise DataError(
+                        f"has more than {MAX_FILES:,} lines.",
+                        where=str(path),
+                        hint="Give fewer: a part of the samples is enough.",
+                    )
                 seen.add(entry.path)
                 splits.setdefault(split, []).append(entry)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
