@@ -13,7 +13,7 @@ from sprat.data.dataset import Dataset
 from sprat.data.labels import listed_classes
 from sprat.data.options import DataOptions, read_options
 from sprat.data.sources import Data, open_data
-from sprat.errors import DataNotFoundError, OptionError
+from sprat.errors import OptionError
 from sprat.evaluate.evaluate import (
     Metric,
     Reference,
@@ -129,8 +129,6 @@ def open_setting(
     if split not in get_args(Split):
         raise OptionError(f"must be val or test, got {split!r}.", where="--split")
     dataset = found.final if split == "test" else found.choice
-    if not dataset.samples:
-        raise DataNotFoundError("there are no samples to measure on.", where=str(data))
     size = batch_size(model)
     outputs = predict_all(model, dataset, size, progress, spread)
     reading, guesses = guess_reading(
