@@ -202,6 +202,14 @@ def test_archives_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         open_vectors(tmp_path)
 
 
+def test_too_many_samples_are_refused(tmp_path: Path) -> None:
+    source = npz(tmp_path / "a.npz", x=np.zeros((2_000_001, 1), np.uint8))
+    with pytest.raises(DataError, match="holds more than 2,000,000 samples") as caught:
+        open_vectors(source, [TensorInfo("x", "uint8", ("n", 1))])
+    assert caught.value.where == str(source)
+    assert "a part of the samples is enough" in caught.value.hint
+
+
 def test_a_header_that_promises_too_much_is_refused(tmp_path: Path) -> None:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(

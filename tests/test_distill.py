@@ -62,6 +62,9 @@ def broken(*, columns, channels, size):
         made.head.weight[:] = 3e38
     return made
 
+def wide(*, columns, channels, size):
+    return Small(columns + 1, channels)
+
 def flat(*, columns, channels, size):
     return nn.Sequential(nn.Linear(channels, 16), nn.ReLU(), nn.Linear(16, columns))
 """
@@ -285,6 +288,9 @@ def test_what_cannot_be_taught(here: Path) -> None:
         taught(here, "nan", student=Student("distill_nets:broken"))
     with pytest.raises(OptionError, match="--student-size"):
         taught(here, "out", student=replace(SMALL, size=(1, 1)))
+    wanted = r"--student: gives \[2, 5\] for 2 samples; it must give \[2, 4\]\. .*: columns\."
+    with pytest.raises(OptionError, match=wanted):
+        taught(here, "out", student=Student("distill_nets:wide"))
     with pytest.raises(OptionError, match="--device"):
         taught(here, "out", recipe=replace(FAST, device="abacus"))
     for wrong in ({"alpha": 2}, {"temperature": 0}, {"batch": 1}, {"optimizer": "adam"}):

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sprat.browser.lean import Case, answers
-from sprat.errors import LeanUnsupportedError
+from sprat.errors import LeanMismatchError, LeanUnsupportedError
 from sprat.lean.compile import compile_model
 from sprat.lean.operators import OPERATORS
 from sprat.lean.plan import Plan, plan_text, schema_text
@@ -546,6 +546,18 @@ def test_the_command_writes_nothing_that_it_cannot_do(tmp_path: Path) -> None:
         done = sprat(tmp_path / "relu.onnx", "-o", tmp_path / "out", "--shape", shape)
         assert done.returncode == 2
         assert words in done.stderr
+
+
+def test_a_plan_that_the_runtime_refuses_is_not_written(tmp_path: Path) -> None:
+    """The plan is made in Python and read again in the page, which has bounds of its own."""
+    strides = single("Conv", [1, 3, 8, 8], random(4, 3, 3, 3), strides=[100_000, 100_000])
+    path = save(strides, tmp_path / "model.onnx")
+    with pytest.raises(LeanMismatchError, match="a window is too large") as caught:
+        compile(path, tmp_path / "out", place="node")
+    assert caught.value.where == str(path)
+    assert "refused its own plan" in caught.value.what
+    assert "Use ONNX Runtime Web for this model, and report this" in caught.value.hint
+    assert not (tmp_path / "out").exists()
 
 
 def test_wrong_inputs_are_told() -> None:

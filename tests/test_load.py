@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -209,6 +210,34 @@ def test_external_data_stays_in_its_folder_and_is_whole(
     assert said in _refused(content, folder, kind)
 
 
+def test_external_data_above_two_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = with_external_data(tmp_path / "model.onnx", mlp())
+    data = tmp_path / "model.onnx.data"
+    with data.open("r+b") as file:
+        file.truncate(2**31 - 4)  # two of them are too much, and take no space on the disk
+    content = _edit_external(path, offset="0", length=str(2**31 - 4))
+    model = onnx.load_from_string(content)
+    whole, other = [t for t in model.graph.initializer if t.external_data][:2]
+    del other.external_data[:]
+    other.external_data.extend(whole.external_data)
+    said = _refused(model, tmp_path, ExternalDataError)
+    assert f"{path}: its external data has 4.3 GB in all; at most 2 GB load" in said
+    os.truncate(data, 2**31)
+    said = _refused(content, tmp_path, ExternalDataError)
+    assert f"{data}: is external data of 2.1 GB; at most 2 GB load" in said
+
+
+def test_external_data_that_the_system_refuses_is_named(
+    tmp_path: Path, deny: Callable[[Path], None]
+) -> None:
+    path = with_external_data(tmp_path / "model.onnx")
+    deny(tmp_path / "model.onnx.data")
+    with pytest.raises(ExternalDataError, match=r"cannot be read \(Permission denied\)") as caught:
+        load(path)
+    assert caught.value.where == str(tmp_path / "model.onnx.data")
+    assert "Check its permissions" in caught.value.hint
+
+
 def test_an_absolute_location_is_refused(tmp_path: Path) -> None:
     path = with_external_data(tmp_path / "model.onnx")
     content = _edit_external(path, location=str(tmp_path / "model.onnx.data"))
@@ -217,6 +246,11 @@ def test_an_absolute_location_is_refused(tmp_path: Path) -> None:
 
 def _set_raw(model: onnx.ModelProto, data: bytes) -> None:
     model.graph.initializer[0].raw_data = data
+
+
+def _deepen(value: onnx.ValueInfoProto) -> None:
+    for _ in range(40):
+        value.type.tensor_type.shape.dim.add(dim_value=1)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +276,7 @@ def _set_raw(model: onnx.ModelProto, data: bytes) -> None:
         (lambda m: m.graph.node[0].attribute[0].floats.append(3), "without a clear value"),
         (lambda m: m.ClearField("opset_import"), "opset"),
         (lambda m: setattr(m.opset_import[0], "version", -3), "version -3"),
+        (lambda m: _deepen(m.graph.output[0]), "value 'output' has more than 32 axes"),
     ],
 )
 def test_a_model_that_contradicts_itself_is_refused(
@@ -254,7 +289,7 @@ def test_a_model_that_contradicts_itself_is_refused(
 
 def test_text_that_is_no_text_is_refused(tmp_path: Path) -> None:
     content = one_logit_cnn().SerializeToString().replace(b"relu1", b"rel\xff1")
-    assert "no text" in _refused(content, tmp_path)
+    assert "has a field 'output' that is no text" in _refused(content, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -314,6 +349,12 @@ def test_functions_load_unless_they_explode(tmp_path: Path) -> None:
     assert "expands" in _refused(bomb, tmp_path, UnsupportedModelError)
     endless = _graph(call, (), [_function("F0", "F1"), _function("F1", "F0")], own=1)
     assert "calls itself" in _refused(endless, tmp_path)
+    twice = _graph(call, (), [_function("F0", "Relu"), _function("F0", "Relu", "Relu")], own=1)
+    assert "function 'F0' is there twice" in _refused(twice, tmp_path)
+    hollow = _function("F0", "Relu")
+    hollow.output[0] = "z"
+    said = _refused(_graph(call, (), [hollow], own=1), tmp_path)
+    assert "nothing makes the output 'z' of the function 'F0'" in said
 
 
 def test_subgraphs_see_the_graph_around_them(tmp_path: Path) -> None:

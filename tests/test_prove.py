@@ -34,7 +34,7 @@ from sprat.browser.types import OperatorCheck, Proof
 from sprat.data.options import Interpolation, Resize
 from sprat.data.preprocess import Preprocess
 from sprat.delivery.bundle import Shape
-from sprat.errors import BrowserError, BrowserMissingError, OptionError
+from sprat.errors import BrowserError, BrowserMissingError, DataError, OptionError
 from sprat.model.session import open_session
 from sprat.model.wire import brotli_bytes
 from sprat.progress import Progress, silent
@@ -156,6 +156,19 @@ def test_a_runtime_that_cannot_be(plan: Plan, words: str) -> None:
     with pytest.raises(OptionError, match=words) as caught:
         prove(MODEL, plan=plan)
     assert caught.value.exit_code == 2
+
+
+def test_an_output_that_is_no_tensor_is_refused_before_the_browser_starts(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])
+    answer = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)
+    node = helper.make_node("SequenceConstruct", ["x", "x"], ["y"])
+    graph = helper.make_graph([node], "sequence", [value], [answer])
+    opsets = [helper.make_opsetid("", 17)]
+    path = saved(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "s.onnx")
+    with pytest.raises(DataError, match="output 'y' is no tensor of numbers") as caught:
+        prove(path, plan=QUICK)
+    assert caught.value.where == str(path)
+    assert "Export the model with tensors of scores" in caught.value.hint
 
 
 def test_a_browser_older_than_playwright_is_one_clear_error() -> None:

@@ -1,6 +1,7 @@
 """The strategies, through real ONNX Runtime."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,16 +9,18 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
-from sprat.errors import NoGainError, OptionError
+from sprat.errors import NoGainError, OptionError, ShapeMismatchError, UnsupportedModelError
 from sprat.graph.simplify import simplify
+from sprat.model.load import save
 from sprat.model.nodes import name_nodes
 from sprat.model.session import open_session
 from sprat.quantization.configs import Config, Dynamic, Float16, Static, Weights
 from sprat.quantization.histograms import MOST_BINS, coarsened
 from sprat.quantization.quantize import quantize
 from sprat.quantization.weights import round_per_channel, weight_axes, with_integers
+from sprat.workflow.step import quantize_file
 from tests.networks import cnn, feeds, mlp
 
 
@@ -83,6 +86,41 @@ def test_nothing_to_do_is_an_error() -> None:
     model = clean(mlp())
     with pytest.raises(NoGainError, match="changed nothing"):
         quantize(model, Weights(exclude=tuple(weight_axes(model))))
+
+
+@pytest.mark.parametrize("config", [Dynamic(), Static("minmax"), Static("entropy")])
+def test_a_weight_that_is_no_number_is_one_error_with_a_hint(config: Config) -> None:
+    model = clean(mlp())
+    weight = next(t for t in model.graph.initializer if t.name == "w1")
+    values = numpy_helper.to_array(weight).copy()
+    values[0, 0] = np.nan
+    weight.CopyFrom(numpy_helper.from_array(values, "w1"))
+    with pytest.raises(UnsupportedModelError, match="step cannot handle this model: ") as caught:
+        quantize(model, config, one_by_one(model, 2))
+    assert "weights or samples that are no numbers (NaN, inf)" in caught.value.hint
+
+
+def test_inputs_that_no_random_sample_fits_need_real_ones(tmp_path: Path) -> None:
+    node, value = helper.make_node, helper.make_tensor_value_info
+    weight = numpy_helper.from_array(np.ones((3, 999), np.float32), "w")
+    pooled = [node("GlobalAveragePool", ["x"], ["p"]), node("Flatten", ["p"], ["f"])]
+    for shape, more, wanted in (
+        ([8192, 8192], False, r"x: the input has the shape \['n', 3, 8192, 8192\], too large"),
+        ([8, 8], True, "words: random samples of type string cannot be made"),
+    ):
+        inputs = [value("x", TensorProto.FLOAT, ["n", 3, *shape])]
+        outputs = [value("y", TensorProto.FLOAT, ["n", 999])]
+        nodes = [*pooled, node("MatMul", ["f", "w"], ["y"])]
+        if more:
+            inputs.append(value("words", TensorProto.STRING, ["n"]))
+            outputs.append(value("same", TensorProto.STRING, ["n"]))
+            nodes.append(node("Identity", ["words"], ["same"]))
+        graph = helper.make_graph(nodes, "large", inputs, outputs, [weight])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        path = save(model, tmp_path / "model.onnx")
+        with pytest.raises(ShapeMismatchError, match=wanted) as caught:
+            quantize_file(path, tmp_path / "out.onnx", "float16")
+        assert caught.value.hint == "Give real samples with --data."
 
 
 def test_twice_is_an_error() -> None:

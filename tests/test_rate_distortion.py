@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
+import sprat
 from sprat.errors import NoGainError, OptionError
 from sprat.graph.simplify import simplify
 from sprat.model.load import load
 from sprat.model.nodes import name_nodes
 from sprat.model.session import open_session, predict, run
 from sprat.model.wire import brotli_bytes
-from sprat.quantization.configs import Static
+from sprat.quantization.configs import RateDistortion, Static
 from sprat.quantization.rate_distortion import (
     Prepared,
     at_bits,
@@ -514,6 +515,24 @@ def test_nothing_to_quantize_and_too_few_samples() -> None:
     model = name_nodes(mlp())
     with pytest.raises(OptionError, match="at least 4"):
         prepare(model, batches(model, 3), divergence)
+
+
+@pytest.mark.parametrize("bits", [0.0, -1.0, 9.0, float("nan")])
+def test_bits_that_cannot_be_are_refused(bits: float) -> None:
+    model = mlp()
+    wanted = f"--bits-per-weight: must be above 0 and at most 8, got {bits:g}"
+    with pytest.raises(OptionError, match=wanted):
+        sprat.quantize(model, RateDistortion(bits), batches(model))
+
+
+def test_a_model_of_zeros_has_no_bits_to_give() -> None:
+    model = mlp()
+    for name in ("w1", "w2"):
+        model = replaced(model, {name: np.zeros_like(weight_of(model, name))})
+    with pytest.raises(OptionError, match="2 bits a weight leave no weight but zeros") as caught:
+        sprat.quantize(model, RateDistortion(2.0), batches(model))
+    assert caught.value.where == "--bits-per-weight"
+    assert "Give more bits" in caught.value.hint
 
 
 def test_entropy_of_one_symbol_is_zero() -> None:

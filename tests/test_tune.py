@@ -19,7 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from sprat.cli.app import app
-from sprat.data.options import read_table
+from sprat.data.options import DataOptions, read_table
 from sprat.distillation.configs import Recipe, Student
 from sprat.errors import OptionError, OutputError, SampleError, TrainingError
 from sprat.files import alone_in
@@ -47,6 +47,8 @@ NETS = (
 import os
 
 def at_step(count):
+    if os.environ.get("KILL_ALL"):
+        os.kill(os.getpid(), 9)
     # The first worker that comes so far in a trial is killed there, and no other.
     if os.environ.get("KILL_ONCE") and count == 4:
         try:
@@ -54,6 +56,23 @@ def at_step(count):
             os.kill(os.getpid(), 9)
         except FileExistsError:
             pass
+
+class Ratio(nn.Module):
+    # So few bits leave nothing of 'part': zero by zero.
+    def __init__(self, columns, channels):
+        super().__init__()
+        self.body = nn.Conv2d(channels, 32, 3, 2, 1)
+        self.head = nn.Linear(32, columns)
+        self.part = nn.Linear(32, 64, bias=False)
+        self.last = nn.Linear(64, columns, bias=False)
+
+    def forward(self, x):
+        x = self.body(x).relu().mean((2, 3))
+        part = self.part(x).abs()
+        return self.head(x) + 1e-6 * self.last(part / part.sum(1, keepdim=True))
+
+def ratio(*, columns, channels, size):
+    return Ratio(columns, channels)
 """
 )
 STUDENT = Student("tune_nets:small")
@@ -150,6 +169,28 @@ def test_two_workers_on_one_study_one_is_killed(
         assert again.tuning.trials == found.tuning.trials
         assert again.tuning.front == found.tuning.front
     assert not list((here / "out/.work").glob("trial-*"))  # no state of a training is left
+
+
+def test_all_workers_killed_is_one_error(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KILL_ALL", "1")
+    wanted = r"all 2 workers were killed \(worker [12] ended by -9\)"
+    with pytest.raises(TrainingError, match=wanted) as caught:
+        search(here, "out", trials=2, workers=2)
+    assert "The same command goes on; fewer --workers take less memory" in caught.value.hint
+    assert not (here / "out/model.onnx").exists()
+
+
+def test_a_student_that_so_few_bits_destroy_is_a_trial_that_failed(here: Path) -> None:
+    wanted = "1 failed, .*the quantized student's score is no number. Give more --bits-per-weight"
+    with pytest.raises(TrainingError, match=wanted):
+        search(
+            here,
+            "out",
+            trials=1,
+            student=Student("tune_nets:ratio"),
+            space={"size": "16", "bits": "0.05", "augment": "none"},
+            options=DataOptions(kind="vector"),
+        )
 
 
 def test_broken_off_in_a_trial_it_goes_on_to_the_same_results(here: Path) -> None:

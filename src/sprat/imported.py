@@ -39,7 +39,7 @@ def imported(name: str, where: str) -> Any:
     module, _, attribute = name.partition(":")
     hint = "Give package.module:function, seen from the current folder."
     if not module or not attribute:
-        raise OptionError("must be 'package.module:function'.", where=where, hint=hint)
+        raise OptionError("names no function.", where=where, hint=hint)
     try:
         return getattr(importlib.import_module(module), attribute)
     except Exception as error:  # importing runs the user's code

@@ -74,7 +74,10 @@ def sides(text: str | None) -> tuple[int, int] | None:
         return None
     found = numbers("student-size", text.lower().replace("x", ","), int)
     if len(found) not in (1, 2):
-        raise OptionError(f"must be HEIGHTxWIDTH, got {text!r}.", where="--student-size")
+        raise OptionError(
+            f"must be HEIGHTxWIDTH such as 96x64, or one number for both, got {text!r}.",
+            where="--student-size",
+        )
     return found[0], found[-1]
 
 

@@ -68,7 +68,11 @@ class Noise:
 def _values(tensor: TensorInfo, random: np.random.Generator, dynamic: int) -> NDArray[np.generic]:
     shape = tuple(d if isinstance(d, int) and d > 0 else dynamic for d in tensor.shape[1:])
     if int(np.prod(shape, dtype=object) if shape else 1) > _MAX_ELEMENTS:
-        raise ShapeMismatchError(f"the input wants {list(tensor.shape)}.", where=tensor.name)
+        raise ShapeMismatchError(
+            f"the input has the shape {list(tensor.shape)}, too large for random samples.",
+            where=tensor.name,
+            hint="Give real samples with --data.",
+        )
     kind = {"float32": np.float32, "float16": np.float16, "float64": np.float64}.get(tensor.dtype)
     if kind is not None:
         return random.standard_normal(shape).astype(kind)

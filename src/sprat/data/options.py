@@ -188,7 +188,11 @@ def read_table(path: Path, command: str) -> dict[str, Any]:
     """
     found = _toml(path).get(command, {})
     if not isinstance(found, dict):
-        raise OptionError(f"has {command!r} where the table [{command}] may be.", where=str(path))
+        raise OptionError(
+            f"has a value {command!r}; it must be a table.",
+            where=str(path),
+            hint=f"Write [{command}] on a line of its own, and below it one option a line.",
+        )
     return found
 
 

@@ -94,7 +94,11 @@ def join(
             "there are no samples.", where=parts[0].where if parts else "--data"
         )
     if sum(counts) > _MAX_ROWS:
-        raise DataError(f"holds more than {_MAX_ROWS:,} samples.", where=parts[0].where)
+        raise DataError(
+            f"holds more than {_MAX_ROWS:,} samples.",
+            where=parts[0].where,
+            hint="Give fewer: a part of the samples is enough.",
+        )
     pairs = list(zip(parts, counts, strict=True))
     arrays = {t.name: _concatenated([_fitting(p, t, n) for p, n in pairs], t) for t in inputs}
     splits = [name for part, n in pairs for name in _splits(part, n, inputs)]

@@ -78,7 +78,7 @@ def check_text(message: Message, where: str) -> None:
             if isinstance(item, Message):
                 check_text(item, where)
             elif isinstance(item, bytes):  # how protobuf hands over text that is no UTF-8
-                raise ModelFormatError(f"has a {field.name} that is no text.", where=where)
+                raise ModelFormatError(f"has a field {field.name!r} that is no text.", where=where)
             elif field.name not in _PROSE and not item.isprintable():
                 raise ModelFormatError(f"has a control character in {shown(item)}.", where=where)
 
@@ -179,9 +179,11 @@ def _function_key(domain: str, name: str, overload: str) -> tuple[str, str, str]
 
 def _check_functions(model: onnx.ModelProto, where: str) -> None:
     """Check that functions do not call themselves and that expanding them ends in bounds."""
-    bodies = {_function_key(f.domain, f.name, f.overload): f for f in model.functions}
-    if len(bodies) < len(model.functions):
-        raise ModelFormatError("has two functions of one name.", where=where)
+    bodies: dict[tuple[str, str, str], onnx.FunctionProto] = {}
+    for function in model.functions:
+        key = _function_key(function.domain, function.name, function.overload)
+        if bodies.setdefault(key, function) is not function:
+            raise ModelFormatError(f"function {shown(function.name)} is there twice.", where=where)
     calls = {
         key: [_function_key(n.domain, n.op_type, n.overload) for n in all_nodes(body)]
         for key, body in bodies.items()
@@ -212,7 +214,7 @@ def _check_values(model: onnx.ModelProto, where: str) -> None:
     for value in values:
         if len(value.type.tensor_type.shape.dim) > MAX_RANK:
             raise ModelFormatError(
-                f"value {shown(value.name)} has over {MAX_RANK} axes.", where=where
+                f"value {shown(value.name)} has more than {MAX_RANK} axes.", where=where
             )
     for name, shape in infer_shapes(model).items():
         size = 4 * math.prod(shape)

@@ -39,7 +39,8 @@ def take_in(model: onnx.ModelProto, path: Path) -> None:
     total = sum(length for _, _, length in parts)
     if total > MAX_BYTES:
         raise ExternalDataError(
-            f"its external data has {total / 1e9:.1f} GB; at most 2 GB load.", where=str(path)
+            f"its external data has {total / 1e9:.1f} GB in all; at most 2 GB load.",
+            where=str(path),
         )
     for tensor, (file, start, length) in zip(tensors, parts, strict=True):
         try:
@@ -48,7 +49,9 @@ def take_in(model: onnx.ModelProto, path: Path) -> None:
                 tensor.raw_data = stream.read(length)
         except OSError as error:
             raise ExternalDataError(
-                f"cannot be read ({error.strerror}).", where=str(file)
+                f"is external data that cannot be read ({error.strerror}).",
+                where=str(file),
+                hint="Check its permissions.",
             ) from error
         tensor.ClearField("data_location")
         del tensor.external_data[:]
@@ -106,5 +109,8 @@ def _inside(path: Path, location: str) -> Path:
             hint="Copy it beside the model.",
         )
     if file.stat().st_size > MAX_BYTES:
-        raise ExternalDataError("is above 2 GB; that does not load.", where=str(file))
+        raise ExternalDataError(
+            f"is external data of {file.stat().st_size / 1e9:.1f} GB; at most 2 GB load.",
+            where=str(file),
+        )
     return file

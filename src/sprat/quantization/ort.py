@@ -243,7 +243,9 @@ def _workshop(step: str) -> Iterator[Path]:
         raise
     except Exception as error:  # the quantizers raise many unrelated classes
         raise UnsupportedModelError(
-            f"ONNX Runtime's {step} step cannot handle this model: {first_line(error)}"
+            f"ONNX Runtime's {step} step cannot handle this model: {first_line(error)}",
+            hint="Look for weights or samples that are no numbers (NaN, inf), or take another "
+            "--method.",
         ) from error
     finally:
         root.setLevel(level)

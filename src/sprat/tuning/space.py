@@ -197,7 +197,10 @@ def sides(text: str) -> Size:
     """
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.strip().isdigit() for part in parts):
-        raise OptionError(f"must be HEIGHTxWIDTH, got {text!r}.", where="--student-size")
+        raise OptionError(
+            f"must be HEIGHTxWIDTH such as 96x64, or one number for both, got {text!r}.",
+            where="--student-size",
+        )
     return int(parts[0]), int(parts[-1])
 
 

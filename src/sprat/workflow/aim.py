@@ -55,7 +55,7 @@ class Target:
             )
         if self.bits_per_weight is not None and not 0 < self.bits_per_weight <= 8:
             raise OptionError(
-                f"must be above 0, 8 at most, got {self.bits_per_weight:g}.",
+                f"must be above 0 and at most 8, got {self.bits_per_weight:g}.",
                 where="--bits-per-weight",
             )
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
@@ -111,7 +111,7 @@ def aimed(
 
     Raises:
         NoGainError: The model has no weights that could be quantized so, or no point fits.
-        OptionError: No point fits the bytes.
+        OptionError: No point fits the bytes, or there are too few samples.
     """
     cleaned = simplify(setting.model, samples[:2], progress=progress)
     with tempfile.TemporaryDirectory(prefix="sprat-") as folder:
@@ -133,7 +133,10 @@ def aimed(
         if aim.max_bytes is not None:
             found = smallest_under(curve, aim.max_bytes, stop, where=aim.where)
         else:
-            found = _cheapest(walk(curve, bench.max_drop, stop), bench.max_drop)
+            walked = walk(curve, bench.max_drop, stop)
+            if not walked and not stop():
+                _ = curve.prepared  # nothing could be tried: measuring it raises why
+            found = _cheapest(walked, bench.max_drop)
         name = found.record.name
         rate = next(rate for rate, trial in curve.trials.items() if trial.record.name == name)
         return Aimed(bench.clean, curve.point(rate), curve.form or "int8", aim.max_bytes)
@@ -142,7 +145,11 @@ def aimed(
 def _cheapest(trials: Sequence[Trial], max_drop: float) -> Trial:
     fit = [t for t in trials if t.record.outcome == "within budget"]
     if not fit:
-        raise NoGainError(f"no point holds {max_drop:g} points on val.")
+        raise NoGainError(
+            f"nothing that was tried loses {max_drop:g} points or less on val.",
+            where="--max-drop",
+            hint="Allow more points, or take another --method.",
+        )
     return min(fit, key=lambda t: t.record.wire.brotli if t.record.wire else 1 << 62)
 
 

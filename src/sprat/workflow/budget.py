@@ -95,7 +95,9 @@ class Budget:
                 f"must be 0 to 100 points, got {self.max_drop:g}.", where="--max-drop"
             )
         if not 0 < self.minutes < math.inf:
-            raise OptionError(f"must be above 0, got {self.minutes:g}.", where="--minutes")
+            raise OptionError(
+                f"must be a finite number above 0, got {self.minutes:g}.", where="--minutes"
+            )
         if self.preview is not None and self.preview <= 0:
             raise OptionError(f"must be above 0 bytes, got {self.preview}.", where="--preview")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sprat.data.options import DataOptions
+from sprat.data.options import FLAGS, DataOptions
 from sprat.delivery.bundle import Contents, Shape, make_bundle
 from sprat.delivery.manifest import Manifest, Role, is_bundle
 from sprat.delivery.pieces import stem_of
@@ -74,7 +74,8 @@ def bundle(
     """
     _check_place(out)
     if data is None and options is not None and options != DataOptions():
-        raise OptionError("options on data need --data.", where="bundle")
+        said = next(iter(options.model_dump(exclude_none=True)))
+        raise OptionError("needs --data.", where=f"--{FLAGS.get(said, said)}")
     path = model_file(place)
     full = load(path).SerializeToString(deterministic=True)
     run = _own_record(path)

@@ -17,7 +17,6 @@ from sprat.data.sources import open_data
 from sprat.errors import (
     BrowserError,
     BrowserMissingError,
-    DataNotFoundError,
     LeanMismatchError,
     LeanUnsupportedError,
     OutputError,
@@ -233,13 +232,11 @@ def real_feeds(
     """Return evenly spread samples of data that is not open yet, as :func:`spread_feeds` does.
 
     Raises:
-        InputError: The data or an option is wrong, or there is no sample.
+        InputError: The data or an option is wrong.
     """
     place = Path(data) if is_there(Path(data)) else None
     chosen = read_options(path, place, options)
     dataset = open_data(data, tensor_infos(model), options=chosen).choice
-    if not dataset.samples:
-        raise DataNotFoundError("there are no samples to check on.", where=str(data))
     return spread_feeds(dataset, model, count)
 
 
@@ -265,7 +262,7 @@ def _compared(path: Path, model: onnx.ModelProto, feeds: Sequence[Feeds], answer
         raise LeanMismatchError(
             f"the lean runtime refused its own plan: {answer.error}",
             where=str(path),
-            hint="This is a fault in Sprat: please report it.",
+            hint="Use ONNX Runtime Web for this model, and report this.",
         )
     session = open_session(model)
     largest = 0.0

@@ -49,7 +49,7 @@ class Plan:
             OptionError: A value is out of its range.
         """
         if self.samples < 1:
-            raise OptionError(f"is {self.samples}, must be at least 1.", where="--samples")
+            raise OptionError(f"must be at least 1, got {self.samples}.", where="--samples")
         for mbps in self.networks:
             if not 0.05 <= mbps <= 10_000:
                 raise OptionError(

@@ -176,6 +176,7 @@ def _try_out(body: nn.Module, intake: nn.Module, contract: Contract, train_set: 
         raise OptionError(
             f"gives {list(shape)} for {count} samples; it must give {[count, contract.columns]}.",
             where="--student",
+            hint="Its function is told how many outputs there must be: columns.",
         )
 
 

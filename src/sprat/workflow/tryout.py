@@ -64,7 +64,11 @@ def tryout(
 def _page(setting: Setting, path: Path, host: Host, progress: Progress) -> dict[str, Any]:
     how, reading = setting.data.preprocess, setting.reference.reading
     if how is None:
-        raise OptionError("the page draws images, and these samples are none.", where="--data")
+        raise OptionError(
+            "the page draws images, and these samples are none.",
+            where="--data",
+            hint="Give a folder or a CSV of images; 'sprat compare' takes any samples.",
+        )
     check_class(
         reading.kind,
         where="--output-kind",
@@ -75,6 +79,7 @@ def _page(setting: Setting, path: Path, host: Host, progress: Progress) -> dict[
         raise OptionError(
             f"the model takes {size} images at once; the page gives one.",
             where=str(setting.path),
+            hint="Export it with a batch of 1, or of any size.",
         )
     model = load(path).SerializeToString(deterministic=True)
     progress("compressing for the page", 0, 1)

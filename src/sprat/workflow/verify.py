@@ -136,7 +136,7 @@ def _check_bars(
         *(("--max-first-prediction", part) for part in max_first_prediction or ()),
     ):
         if value is not None and not value > 0:
-            raise OptionError(f"must be above 0, got {value:g}.", where=name)
+            raise OptionError(f"must be a number above 0, got {value:g}.", where=name)
 
 
 def _checks(

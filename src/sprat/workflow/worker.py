@@ -139,7 +139,10 @@ def _objective(
     assert record.wire is not None
     assert record.evaluation is not None
     if not math.isfinite(record.evaluation.model):
-        raise TrainingError("the quantized student's score is no number.")
+        raise TrainingError(
+            "the quantized student's score is no number.",
+            hint="Give more --bits-per-weight.",
+        )
     trial.set_user_attr("planned", planned)
     trial.set_user_attr("result", record.model_dump_json())
     return record.wire.brotli, record.evaluation.model

@@ -98,7 +98,9 @@ def _seconds_at(text: str | None) -> tuple[float, float] | None:
         return None
     found = numbers("max-first-prediction", text.replace("@", ","), float)
     if len(found) != 2:
-        raise OptionError(f"must be SECONDS@MBPS, got {text!r}.", where="--max-first-prediction")
+        raise OptionError(
+            f"must be SECONDS@MBPS such as 3.0@10, got {text!r}.", where="--max-first-prediction"
+        )
     return (found[0], found[1])
 
 

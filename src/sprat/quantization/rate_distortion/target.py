@@ -31,7 +31,9 @@ def at_bits(prepared: Prepared, bits_per_weight: float, progress: Progress = sil
         OptionError: ``bits_per_weight`` is out of its range, or leaves nothing.
     """
     if not 0 < bits_per_weight <= 8:
-        raise OptionError(f"must be above 0 and at most 8, got {bits_per_weight:g}.", where="bits")
+        raise OptionError(
+            f"must be above 0 and at most 8, got {bits_per_weight:g}.", where="--bits-per-weight"
+        )
     weights = sum(part.weights.size for part in prepared.parts)
     wanted, wide = bits_per_weight, 1e6
     rate = TYPICAL / weights * 1e-2
@@ -43,7 +45,9 @@ def at_bits(prepared: Prepared, bits_per_weight: float, progress: Progress = sil
             break
         if not share:
             raise OptionError(
-                f"{bits_per_weight:g} bits a weight leave no weight but zeros.", where="bits"
+                f"{bits_per_weight:g} bits a weight leave no weight but zeros.",
+                where="--bits-per-weight",
+                hint="Give more bits; where that changes nothing, the model's weights are zeros.",
             )
         wanted, wide = wanted / share, 8.0
     return point
