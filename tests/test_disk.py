@@ -81,6 +81,13 @@ def test_bundle_on_a_full_disk(model: Path, tmp_path: Path) -> None:
         assert not list(place.iterdir())
 
 
+def test_an_answer_that_has_no_room(model: Path) -> None:
+    command = [sys.executable, "-m", "sprat", "inspect", str(model), "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    is_clear(done, "the output, or the temporary folder: cannot be written (No space left")
+
+
 @pytest.mark.parametrize("command", ["simplify", "optimize", "bundle"])
 def test_where_nobody_may_write(model: Path, command: str) -> None:
     data = ("--data", model.parent / "data.npz") if command == "optimize" else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,11 @@ def split(*sizes: int) -> onnx.ModelProto:
 
 #: What the lean runtime does not have.
 ABSENT: Cases = {
+    "nan": (
+        single("LeakyRelu", IMAGE, alpha=math.nan),
+        "LeakyRelu",
+        "a number that is infinite or none (NaN) is not there",
+    ),
     "domain": (
         single("FusedConv", IMAGE, domain="com.microsoft"),
         "FusedConv",

@@ -121,6 +121,7 @@ def test_inputs_that_no_random_sample_fits_need_real_ones(tmp_path: Path) -> Non
         with pytest.raises(ShapeMismatchError, match=wanted) as caught:
             quantize_file(path, tmp_path / "out.onnx", "float16")
         assert caught.value.hint == "Give real samples with --data."
+        assert not (tmp_path / "out.onnx").exists()
 
 
 def test_twice_is_an_error() -> None:

@@ -7,6 +7,7 @@ Exit codes: 0 all is well; 1 the answer is no (a bar is missed, nothing smaller 
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -17,7 +18,10 @@ from sprat import __version__
 from sprat.cli import commands
 from sprat.cli.contain import OUT_OF_MEMORY
 from sprat.cli.screen import Interrupted, complain, err, interrupt
-from sprat.errors import NativeCrashError, SpratError
+from sprat.errors import NativeCrashError, OutputError, SpratError
+
+#: What the system says of a full disk, under standard output or the temporary folder.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _ROAD = """Give up a sliver of accuracy, win a web page that loads.
 
@@ -81,9 +85,12 @@ def main() -> None:
     except MemoryError:
         complain(NativeCrashError("memory ran out.", hint=OUT_OF_MEMORY))
         sys.exit(NativeCrashError.exit_code)
-    except Exception as error:  # a fault of ours: one message, and how to see more
+    except Exception as error:
         if os.environ.get("SPRAT_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.errno in _FULL:
+            complain(_unwritten(error))
+            sys.exit(OutputError.exit_code)
         kind = type(error).__name__
         complain(
             SpratError(
@@ -95,3 +102,11 @@ def main() -> None:
     except Interrupted:
         err.print("Interrupted. Nothing is half-written; the same command goes on.")
         sys.exit(130)
+
+
+def _unwritten(error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot be written ({error.strerror}).",
+        where=str(error.filename or "the output, or the temporary folder"),
+        hint="Make room there, and give the same command again.",
+    )

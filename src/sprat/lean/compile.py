@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -197,6 +198,7 @@ def _lower(builder: Builder, node: Node) -> None:
     whole = [v for v in values if isinstance(v, View) and v.storage.integers]
     if whole and node.op not in _WHOLE:
         raise node.refused("arithmetic of whole numbers is not there")
+    begun = len(builder.drafts)
     try:
         lower(builder, node)
     except LeanUnsupportedError as error:
@@ -206,6 +208,9 @@ def _lower(builder: Builder, node: Node) -> None:
     except (ValueError, IndexError, KeyError, OverflowError, ZeroDivisionError) as error:
         what = f"its inputs or attributes do not fit together ({error})"
         raise node.refused(what, hint=MISFIT) from error
+    fields = [value for draft in builder.drafts[begun:] for value in draft.fields.values()]
+    if not all(math.isfinite(value) for value in fields if isinstance(value, float)):
+        raise node.refused("a number that is infinite or none (NaN) is not there")
 
 
 def _fold(builder: Builder, node: Node, values: list[Constant | None]) -> None:

@@ -122,8 +122,9 @@ def quantize_file(
     notes: tuple[str, ...] = ()
     if data is None:
         source = load(model)
-        save(quantize(_ready(source, config, None), config), out)
-        found = _compare_on_noise(model, source, out, seed, progress)
+        made = quantize(_ready(source, config, None), config)
+        found = _compare_on_noise(model, source, made, seed, progress)
+        save(made, out)
     else:
         setting = open_setting(model, data, options, limit=limit, progress=progress)
         samples = setting.calibration()
@@ -202,19 +203,18 @@ def _ready(
 
 
 def _compare_on_noise(
-    path: Path, model: onnx.ModelProto, out: Path, seed: int, progress: Progress
+    path: Path, model: onnx.ModelProto, other: onnx.ModelProto, seed: int, progress: Progress
 ) -> Comparison:
     noise = Noise(tensor_infos(model), tuple(range(_NOISE)), seed)
     size = batch_size(model)
     outputs = predict_all(model, noise, size)
     reading, _ = guess_reading(model, outputs)
     reference = reference_on(model, noise, "noise", reading, outputs=outputs, size=size)
-    other = load(out)
     evaluation = reference.evaluate(other)
     one = noise.batch([0] * (fixed_batch(model) or 1))
     speed = measure_speed(model, other, one, progress=progress)
     note = f"no --data: compared on {_NOISE} random inputs, which says little about accuracy"
-    before, after = total_bytes(path), total_bytes(out)
+    before, after = total_bytes(path), other.SerializeToString(deterministic=True)
     return Comparison(
         evaluation, speed, wire_bytes(before, exact=False), wire_bytes(after), (note,)
     )
