@@ -196,12 +196,16 @@ def test_what_optimize_knows_goes_in_and_only_for_its_own_model(tmp_path: Path) 
     budget = Budget(max_drop=30, preview=90_000)
     optimize(MODEL, DATA, small, budget=budget, options=options, limit=40)
     assert (small / "preview.onnx").is_file()
-    found = bundle(small, tmp_path / "site", shape=Shape(page=True), runtime="ort")
+    told: list[str] = []
+    shape = Shape(page=True)
+    found = bundle(small, tmp_path / "site", shape=shape, runtime="ort", tell=told.append)
     assert found.reading is not None
     assert (found.reading.kind, found.reading.threshold) == ("logit", 2.5)
     assert found.classes == ("fish", "not_fish")
     # The smallest point of this curve is as small as the preview: nobody downloads it twice.
     assert [m.role for m in found.models] == ["full"]
+    assert told[0].startswith("preview.onnx (")
+    assert "is left out: it is not much smaller than" in told[0]
     shutil.copy(MODEL, small / "other.onnx")
     with pytest.raises(OptionError, match="not known"):
         bundle(small / "other.onnx", tmp_path / "other", shape=Shape(page=True), runtime="ort")

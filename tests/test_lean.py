@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sprat.browser.lean import Case, answers
+from sprat.browser.lean import Case, answers, find_node
 from sprat.errors import LeanMismatchError, LeanUnsupportedError
 from sprat.lean.compile import compile_model
 from sprat.lean.operators import OPERATORS
@@ -532,6 +532,32 @@ def test_the_place_is_where_it_was_run(tmp_path: Path, monkeypatch: pytest.Monke
     model = save(mlp(), tmp_path / "model.onnx")
     monkeypatch.setattr("sprat.browser.lean.find_node", lambda: None)
     assert compile(model, tmp_path / "out", place="node").place == "chromium"
+
+
+OWN_PAGE = """
+import { readFileSync } from "node:fs";
+import { LeanSession } from "./lean.mjs";
+const [xnnpack, helper, weights] = ["xnnpack.wasm", "helper.wasm", "weights.bin"].map(
+  (path) => new Uint8Array(readFileSync(path)).buffer,
+);
+const plan = JSON.parse(readFileSync("plan.json", "utf8"));
+const session = await LeanSession.open({ xnnpack, helper, plan, weights });
+const data = new Float32Array(4).map((_, i) => i - 1.5);
+const { y } = session.run({ x: { type: "float32", dims: [1, 4], data } });
+console.log(JSON.stringify([...y.data]));
+"""
+
+
+def test_the_runtime_comes_along_where_it_is_wanted(tmp_path: Path) -> None:
+    model = save(single("Relu", [1, 4]), tmp_path / "model.onnx")
+    compile(model, tmp_path / "out", runtime=True)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    wanted = {"lean.mjs", "xnnpack.wasm", "helper.wasm", "LICENSES.txt", "plan.json", "weights.bin"}
+    assert names == wanted
+    (tmp_path / "out/page.mjs").write_text(OWN_PAGE)
+    command = [str(find_node()), "page.mjs"]
+    done = subprocess.run(command, cwd=tmp_path / "out", capture_output=True, check=True)
+    assert json.loads(done.stdout) == [0, 0, 0.5, 1.5]
 
 
 def test_the_command_writes_nothing_that_it_cannot_do(tmp_path: Path) -> None:

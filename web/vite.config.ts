@@ -117,6 +117,7 @@ export default defineConfig({
         loader: here("src/loader.ts"),
       },
       preserveEntrySignatures: "exports-only",
+      checks: { pluginTimings: false }, // brotli at its best takes its time
       output: {
         entryFileNames: ({ name }) =>
           FIXED.includes(name) ? `${name}.js` : "assets/[name]-[hash].js",

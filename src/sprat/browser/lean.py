@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import brotli
 import numpy as np
 
 from sprat.browser.extra import require
@@ -93,6 +94,17 @@ def find_node() -> Path | None:
     """Return Node of the system, or the one that PyPI's package put beside this Python."""
     found = shutil.which("node") or shutil.which("node", path=str(Path(sys.executable).parent))
     return None if found is None else Path(found)
+
+
+def runtime_files() -> dict[str, bytes]:
+    """Return the runtime's files by name, as a page loads them, and their licences.
+
+    Raises:
+        OutputError: The lean runtime was not built.
+    """
+    built("lean/lean.mjs.br", "the lean runtime is")
+    files = {p.stem: brotli.decompress(p.read_bytes()) for p in sorted(_BUILT.glob("*.br"))}
+    return files | {"LICENSES.txt": (_BUILT / "LICENSES.txt").read_bytes()}
 
 
 def runtime_brotli() -> int:

@@ -68,7 +68,7 @@ def advise(path: Path, model: onnx.ModelProto, wire: WireBytes) -> tuple[Advice,
     return (
         Advice(
             f"sprat optimize {name} --data DATA --out small",
-            "the smallest that holds your accuracy; "
+            "the smallest that holds your accuracy, which your data decide; "
             f"{kind} usually take about {bits:g} bits a weight",
             expected(bits / 8),
         ),

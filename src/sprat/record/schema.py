@@ -14,7 +14,7 @@ from sprat.evaluate.types import Evaluation, Speed
 from sprat.model.inspect import Inspection
 from sprat.model.wire import WireBytes
 
-Outcome = Literal["chosen", "within budget", "over budget", "not better", "failed"]
+Outcome = Literal["chosen", "within budget", "over budget", "not better", "not tried", "failed"]
 #: What a candidate is made of.
 Source = Literal["original", "student"]
 

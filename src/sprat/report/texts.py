@@ -398,6 +398,7 @@ WORDS: dict[str, Text] = {
     "within budget": Text("within budget", "满足预算"),
     "over budget": Text("over budget", "超出预算"),
     "not better": Text("not better", "无改进"),
+    "not tried": Text("not tried", "未尝试"),
     "failed": Text("failed", "失败"),
     "calibration": Text("calibration", "校准"),
     "choice": Text("choice", "选择模型"),

@@ -139,6 +139,18 @@ class Bench:
             note=note,
         )
 
+    def untried(self, name: str, config: Config) -> Trial:
+        """Return what stands for a candidate for which there was no time."""
+        record = CandidateRecord(
+            name=self.named(name),
+            method=_method(config),
+            options=describe(config),
+            source=self.source,
+            outcome="not tried",
+            note="no time was left",
+        )
+        return Trial(record, None)
+
     def begin(self, config: Config) -> None:
         """Do for a proposal all but the look at the choice split, which many may share.
 

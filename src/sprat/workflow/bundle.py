@@ -25,7 +25,7 @@ from sprat.workflow.setting import check_class, open_setting, reading_record
 from sprat.workflow.step import smallest_preview
 
 #: A preview must be this much smaller to be worth a download of its own.
-_WORTH = 0.7
+WORTH = 0.7
 _SAMPLES = 48
 
 
@@ -86,8 +86,14 @@ def bundle(
         small = _made_preview(path, preview, preview_bytes, data, options, progress)
     if small is not None:
         given = preview is not None or preview_bytes is not None
-        if given or brotli_bytes(small) < _WORTH * brotli_bytes(full):
+        before, after = brotli_bytes(full), brotli_bytes(small)
+        if given or after < WORTH * before:
             models.insert(0, ("preview", small))
+        else:
+            tell(
+                f"preview.onnx ({after / 1e3:.1f} kB) is left out: it is not much smaller than "
+                f"the model ({before / 1e3:.1f} kB)."
+            )
     contents = Contents(
         stem_of(name or (path.parent.name if path.name == "model.onnx" else path.name)),
         models,

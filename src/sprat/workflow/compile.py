@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from sprat.browser.lean import Answer, Case, Place, answers, runtime_brotli
+from sprat.browser.lean import Answer, Case, Place, answers, runtime_brotli, runtime_files
 from sprat.browser.types import LeanTry
 from sprat.data.dataset import Dataset
 from sprat.data.options import DataOptions, read_options
@@ -78,6 +78,7 @@ def compile(  # the command's name
     shapes: Mapping[str, Sequence[int]] | None = None,
     samples: int = 16,
     place: Place | None = None,
+    runtime: bool = False,
     progress: Progress = silent,
 ) -> Compilation:
     """Compile a model for the lean runtime, and check it against native ONNX Runtime.
@@ -94,6 +95,7 @@ def compile(  # the command's name
         samples: At most so many inputs are tried.
         place: ``node`` or ``chromium``; Node where there is one, by default. Without Node it is
             Chromium.
+        runtime: Write the runtime's files beside plan and weights, too.
         progress: Told how far the work is.
 
     Returns:
@@ -103,6 +105,7 @@ def compile(  # the command's name
         LeanUnsupportedError: The lean runtime cannot do a node, which is named.
         LeanMismatchError: It answers otherwise than native.
         InputError: The model, the data or an option is wrong.
+        OutputError: Something cannot be written, or the lean runtime was not built.
     """
     path = model_file(model)
     loaded = load(path)
@@ -112,6 +115,8 @@ def compile(  # the command's name
     text = plan_text(found.made.plan)
     write_atomic(out / WEIGHTS, found.made.weights)
     write_atomic(out / PLAN, text)
+    for name, content in runtime_files().items() if runtime else ():
+        write_atomic(out / name, content)
     return Compilation(
         plan=out / PLAN,
         weights=out / WEIGHTS,

@@ -94,9 +94,11 @@ def others(
         # A model for which time was too short shall not end with nothing.
         needed = name in SURE and not _fits([*walked, *trials])
         limit = clock.stop if needed else late
+        made = bench.untried(name, config)
         with clock.stage(f"try {bench.named(name)}"), bench.progress.until(limit):
             bench.store.adopt(begun.take(name) or ())
-            trials.append(bench.propose(name, config))
+            made = bench.propose(name, config)
+        trials.append(made)
     with clock.stage("repair"):
         for name, config in proposals(bench.clean):
             trial = next((t for t in trials if t.record.name == bench.named(name)), None)

@@ -13,7 +13,7 @@ from sprat.cli.screen import as_json, bar, megabytes, note, say, table
 from sprat.errors import OptionError
 
 if TYPE_CHECKING:
-    from sprat.delivery.manifest import RuntimeEntry
+    from sprat.delivery.manifest import ModelEntry, RuntimeEntry
 
 
 @with_data_options
@@ -109,9 +109,9 @@ def command(
     for line in told:
         note(line)
     rows = [
-        _runtime_row(made.runtime),
-        *((m.role, "model", len(m.chunks), *_weight(m.chunks)) for m in made.models),
-        *(_runtime_row(m.runtime) for m in made.models if m.runtime is not None),
+        _runtime_row("runtime", made.runtime),
+        *((_role(m), "model", len(m.chunks), *_weight(m.chunks)) for m in made.models),
+        *(_runtime_row("runtime, then", m.runtime) for m in made.models if m.runtime is not None),
     ]
     table("", ["part", "", ">files", ">decoded", ">on the wire"], rows)
     if page:
@@ -120,9 +120,13 @@ def command(
         say("It has no page: import its loader.js in one of your own, or add --page.")
 
 
-def _runtime_row(runtime: RuntimeEntry) -> tuple[str, str, int, str, str]:
+def _role(model: ModelEntry) -> str:
+    return model.role if model.runtime is None else f"{model.role}, then"
+
+
+def _runtime_row(name: str, runtime: RuntimeEntry) -> tuple[str, str, int, str, str]:
     files = (runtime.module, runtime.glue, runtime.wasm)
-    return "runtime", f"{runtime.package} {runtime.version}", len(files), *_weight(files)
+    return name, f"{runtime.package} {runtime.version}", len(files), *_weight(files)
 
 
 def _weight(files: Any) -> tuple[str, str]:

@@ -35,6 +35,10 @@ def command(
         Literal["node", "chromium"] | None,
         typer.Option("--in", help="Where it is checked: node (if there is one) or chromium."),
     ] = None,
+    runtime: Annotated[
+        bool,
+        typer.Option("--runtime", help="Write the runtime's files beside plan and weights, too."),
+    ] = False,
     json: JsonOption = False,
     options: Any = None,
 ) -> None:
@@ -47,6 +51,7 @@ def command(
     \b
     Examples:
       sprat compile small/model.onnx -o lean --data photos
+      sprat compile small/model.onnx -o public/lean --data photos --runtime
       sprat compile detector.onnx -o lean --shape x=1x3x320x320
     """
     from sprat.workflow.compile import compile
@@ -60,6 +65,7 @@ def command(
             shapes=_shapes(shape or []),
             samples=samples,
             place=place,
+            runtime=runtime,
             progress=progress,
         )
     if json:

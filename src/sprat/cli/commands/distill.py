@@ -179,5 +179,8 @@ def _show(run: Run, out: Path) -> None:
     say(f"{lasted} {run.choice.reason}")
     if last.drop > run.choice.max_drop:
         say(f"WARNING: the drop exceeds {run.choice.max_drop:g} points.")
-    say(f"Next: sprat optimize {out / 'model.onnx'} --data {run.data.source} --out …")
+    say(
+        f"Next: sprat optimize {out / 'model.onnx'} --reference {run.model.path} "
+        f"--data {run.data.source} --out …"
+    )
     say(f"Report: {out / 'report.html'}")

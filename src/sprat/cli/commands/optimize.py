@@ -221,6 +221,14 @@ def _holds(run: Run) -> bool:
     return run.choice.candidate != "original" and last.drop <= run.choice.max_drop
 
 
+def _is_taken_along(run: Run) -> bool:
+    """Say whether 'sprat bundle' would bring the preview."""
+    from sprat.workflow.bundle import WORTH
+
+    wire = run.preview.wire if run.preview is not None else None
+    return wire is not None and wire.brotli < WORTH * run.outputs[0].wire.brotli
+
+
 def _show(run: Run, out: Path) -> None:
     for line in run.data.notes:
         note(line)
@@ -243,6 +251,11 @@ def _show(run: Run, out: Path) -> None:
         _verdict(run)
     if run.preview is not None and run.preview.wire is None:
         note(f"WARNING: there is no preview: {run.preview.note}")
+    elif run.preview is not None and not _is_taken_along(run):
+        note(
+            "WARNING: preview.onnx is not much smaller than model.onnx, so that 'sprat bundle' "
+            "leaves it out. Give --preview fewer bytes."
+        )
     if run.proof is not None:
         say("")
         show(run.proof)
