@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from sprat.cli.app import app
 from sprat.data.options import DataOptions, as_toml, read_options
 from sprat.distillation.configs import Recipe, Student
 from sprat.errors import DataError, DataNotFoundError, OptionError, OutputError, TrainingError
@@ -150,6 +152,16 @@ def test_a_student_takes_the_teachers_place(here: Path) -> None:
     assert "distill teacher.onnx --student" in read(here / "out")[-1].operation
     assert "3 of 3 epochs" in read(here / "out")[-1].notes
     assert "distill" in (here / "out/report.html").read_text(encoding="utf-8")
+
+
+def test_the_next_step_that_is_proposed_names_the_teacher(here: Path) -> None:
+    teacher, data = task(here)
+    words = ("distill", teacher, "--data", data, "--student", "distill_nets:small")
+    more = ("--epochs", 1, "--max-drop", 100, "--out", here / "said")
+    done = CliRunner().invoke(app, [str(word) for word in (*words, *more)])
+    assert done.exit_code == 0, done.output
+    proposed = f"optimize {here / 'said/model.onnx'} --reference {teacher} --data {data}"
+    assert proposed in " ".join(done.output.split())
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(here: Path) -> None:

@@ -149,12 +149,12 @@ def command(
     if json:
         as_json(run)
     else:
-        _show(run, out)
+        _show(run, teacher, out)
     last = run.choice.test or run.choice.validation
     raise typer.Exit(0 if last.drop <= max_drop else 1)
 
 
-def _show(run: Run, out: Path) -> None:
+def _show(run: Run, teacher: Path, out: Path) -> None:
     for line in run.data.notes:
         note(line)
     last, taught = run.choice.test or run.choice.validation, run.distillation
@@ -180,7 +180,7 @@ def _show(run: Run, out: Path) -> None:
     if last.drop > run.choice.max_drop:
         say(f"WARNING: the drop exceeds {run.choice.max_drop:g} points.")
     say(
-        f"Next: sprat optimize {out / 'model.onnx'} --reference {run.model.path} "
+        f"Next: sprat optimize {out / 'model.onnx'} --reference {teacher} "
         f"--data {run.data.source} --out …"
     )
     say(f"Report: {out / 'report.html'}")
