@@ -170,7 +170,9 @@ def test_the_users_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         build(Student("nets_of_mine:fails"), 3, 1, (8, 8))
     with pytest.raises(OptionError, match=r"--weights imagenet: there are none for .*state dict"):
         build(Student("nets_of_mine:small", weights="imagenet"), 3, 1, (8, 8))
-    with pytest.raises(OptionError, match=r"--student: must be 'package.module:function'"):
+    with pytest.raises(
+        OptionError, match=r"--student: names no function. Give package.module:function"
+    ):
         build(Student("nets_of_mine:"), 3, 1, (8, 8))
 
 

@@ -238,7 +238,7 @@ def test_a_student_beyond_the_budget_is_not_walked_and_the_original_stays(here: 
     assert only.record.outcome == "over budget"
     budget = Budget(max_drop=0.0, minutes=1e-4)
     found = optimize(student, here / "data.npz", here / "over", budget=budget, reference=teacher)
-    assert {c.outcome for c in found.candidates} <= {"over budget", "not better", "failed"}
+    assert not within(found)
     assert found.choice.candidate == "original"
     assert (here / "over/model.onnx").read_bytes() == teacher.read_bytes()
 

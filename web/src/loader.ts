@@ -118,7 +118,7 @@ export class Loaded {
     try {
       const image = isPicture(input);
       if (image && preprocess === null) {
-        throw new SpratError("model", "this model takes tensors, not images");
+        throw new SpratError("model", "this model takes no images");
       }
       const feeds = image ? await engine.prepare(input, preprocess!) : input;
       const outputs = await engine.run(feeds);
