@@ -244,7 +244,7 @@ def test_the_record_and_the_report_take_the_proof_in(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [
         *(sys.executable, "-m", "sprat", "optimize", MODEL, "--data", DATA, "--out", out),
-        *("--limit", "60", "--max-drop", "5", "--json"),
+        *("--limit", "60", "--max-drop", "5", "--minutes", "0.1", "--json"),
     ]
     subprocess.run([str(part) for part in command], check=True, capture_output=True)
     proof = prove(out, reference=MODEL, data=DATA, plan=QUICK)
