@@ -12,6 +12,7 @@ import pytest
 
 from sprat.model.load import save
 from sprat.model.session import Feeds, open_session, run
+from tests.metrics import EXACT
 from tests.models import images, with_external_data
 from tests.networks import cnn, mlp
 
@@ -120,18 +121,6 @@ def test_compare() -> None:
     assert found["evaluation"]["agreement"] == 1
     assert found["evaluation"]["drop"] == 0
     assert found["evaluation"]["flips"] == []
-
-
-EXACT = """
-import numpy as np
-
-first = {}
-
-def same(outputs, labels):
-    values = outputs["output"]
-    known = first.setdefault(len(values), values)
-    return np.full(len(values), float(np.array_equal(known, values)))
-"""
 
 
 def test_an_original_that_stays_is_written_with_the_weights_beside_it(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from sprat.errors import DataNotFoundError, InputError, NoGainError, OptionError
 from sprat.model.load import save
 from sprat.workflow.step import quantize_file
 from tests import models
+from tests.metrics import EXACT
 
 EXAMPLE = Path(__file__).parents[1] / "examples/doodles"
 MODEL, DATA = EXAMPLE / "doodles.onnx", EXAMPLE / "data"
@@ -79,18 +80,6 @@ def test_a_value_that_cannot_be(command: str, where: str, what: str, tmp_path: P
     assert error.exit_code == 2
     assert not list(tmp_path.rglob("*.onnx"))
 
-
-#: Nothing but the original's very bits is right.
-EXACT = """
-import numpy as np
-
-first = {}
-
-def same(outputs, labels):
-    values = outputs["output"]
-    known = first.setdefault(len(values), values)
-    return np.full(len(values), float(np.array_equal(known, values)))
-"""
 
 HELPED = [
     ("bundle MODEL --out OUT --runtime ort --prefix /fish", OptionError, "--prefix",

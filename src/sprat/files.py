@@ -61,7 +61,7 @@ def write_atomic(path: Path, content: bytes | str) -> Path:
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:
-        raise _unwritten(path, error) from error
+        raise unwritten(path, error) from error
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
@@ -90,17 +90,18 @@ def alone_in(folder: Path) -> Iterator[None]:
             hint="Wait for it to end, or give another folder.",
         ) from error
     except OSError as error:
-        raise _unwritten(folder, error) from error
+        raise unwritten(folder, error) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def _unwritten(path: Path, error: OSError) -> OutputError:
+def unwritten(place: Path | str, error: OSError) -> OutputError:
+    """Return the error that says what could not be written, and why."""
     return OutputError(
         f"cannot be written ({error.strerror or error}).",
-        where=str(path),
+        where=str(place),
         hint="Check the folder's permissions and the space on the disk.",
     )
 

@@ -19,6 +19,7 @@ from sprat.cli import commands
 from sprat.cli.contain import OUT_OF_MEMORY
 from sprat.cli.screen import Interrupted, complain, err, interrupt
 from sprat.errors import NativeCrashError, OutputError, SpratError
+from sprat.files import unwritten
 
 #: What the system says of a full disk, under standard output or the temporary folder.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -89,7 +90,7 @@ def main() -> None:
         if os.environ.get("SPRAT_DEBUG"):
             raise
         if isinstance(error, OSError) and error.errno in _FULL:
-            complain(_unwritten(error))
+            complain(unwritten(error.filename or "the output, or the temporary folder", error))
             sys.exit(OutputError.exit_code)
         kind = type(error).__name__
         complain(
@@ -102,11 +103,3 @@ def main() -> None:
     except Interrupted:
         err.print("Interrupted. Nothing is half-written; the same command goes on.")
         sys.exit(130)
-
-
-def _unwritten(error: OSError) -> OutputError:
-    return OutputError(
-        f"cannot be written ({error.strerror}).",
-        where=str(error.filename or "the output, or the temporary folder"),
-        hint="Make room there, and give the same command again.",
-    )

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sprat.cli.options import numbers
 from sprat.cli.screen import note
-from sprat.errors import OptionError
+from sprat.tuning import space
 
 if TYPE_CHECKING:
     from sprat.record.schema import EpochRecord
@@ -72,13 +71,7 @@ def sides(text: str | None) -> tuple[int, int] | None:
     """
     if text is None:
         return None
-    found = numbers("student-size", text.lower().replace("x", ","), int)
-    if len(found) not in (1, 2):
-        raise OptionError(
-            f"must be HEIGHTxWIDTH such as 96x64, or one number for both, got {text!r}.",
-            where="--student-size",
-        )
-    return found[0], found[-1]
+    return space.sides(text)
 
 
 def tell(epoch: EpochRecord, left: float) -> None:

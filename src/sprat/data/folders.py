@@ -16,6 +16,8 @@ from sprat.model.nodes import printable
 MAX_FILES = 2_000_000
 #: What to do about a file or folder that the system refuses.
 UNREADABLE = "Check its permissions, or take it out of the data."
+#: What to do about more than can be read.
+FEWER = "Give fewer: a part of the samples is enough."
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class _Walk:
                 raise DataError(
                     f"holds more than {MAX_FILES:,} files.",
                     where=str(self._folder),
-                    hint="Give a folder of fewer: a part of the samples is enough.",
+                    hint=FEWER,
                 )
         return found
 

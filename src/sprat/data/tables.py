@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from sprat.data.folders import MAX_FILES, Entry, Listing
+from sprat.data.folders import FEWER, MAX_FILES, Entry, Listing
 from sprat.data.splits import NAMES
 from sprat.errors import DataError, DataNotFoundError
 from sprat.model.nodes import printable
@@ -46,7 +46,7 @@ def read_csv(path: Path) -> Listing:
                     raise DataError(
                         f"has more than {MAX_FILES:,} lines.",
                         where=str(path),
-                        hint="Give fewer: a part of the samples is enough.",
+                        hint=FEWER,
                     )
                 seen.add(entry.path)
                 splits.setdefault(split, []).append(entry)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sprat.data.dataset import Sample
+from sprat.data.folders import FEWER
 from sprat.data.labels import MAX_CLASSES, class_indices, listed_classes
 from sprat.data.options import DataOptions
 from sprat.data.sets import TensorSet, row_digests
@@ -97,7 +98,7 @@ def join(
         raise DataError(
             f"holds more than {_MAX_ROWS:,} samples.",
             where=parts[0].where,
-            hint="Give fewer: a part of the samples is enough.",
+            hint=FEWER,
         )
     pairs = list(zip(parts, counts, strict=True))
     arrays = {t.name: _concatenated([_fitting(p, t, n) for p, n in pairs], t) for t in inputs}

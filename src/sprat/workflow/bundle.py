@@ -86,14 +86,8 @@ def bundle(
         small = _made_preview(path, preview, preview_bytes, data, options, progress)
     if small is not None:
         given = preview is not None or preview_bytes is not None
-        before, after = brotli_bytes(full), brotli_bytes(small)
-        if given or after < WORTH * before:
+        if given or _is_worth_it(small, full, tell):
             models.insert(0, ("preview", small))
-        else:
-            tell(
-                f"preview.onnx ({after / 1e3:.1f} kB) is left out: it is not much smaller than "
-                f"the model ({before / 1e3:.1f} kB)."
-            )
     contents = Contents(
         stem_of(name or (path.parent.name if path.name == "model.onnx" else path.name)),
         models,
@@ -132,6 +126,18 @@ def _own_record(path: Path) -> Run | None:
         return None
     run = load_run(record)
     return run if sha256_file(path) in {output.sha256 for output in run.outputs} else None
+
+
+def _is_worth_it(preview: bytes, model: bytes, tell: Tell) -> bool:
+    """Say whether a preview saves enough of what a visitor waits for; tell where it does not."""
+    first, whole = brotli_bytes(preview), brotli_bytes(model)
+    if first < WORTH * whole:
+        return True
+    tell(
+        f"preview.onnx ({first / 1e3:.1f} kB) is left out: it is not much smaller than the model "
+        f"({whole / 1e3:.1f} kB)."
+    )
+    return False
 
 
 def _preview(path: Path, run: Run | None, given: Path | None) -> bytes | None:
