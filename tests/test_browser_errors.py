@@ -18,10 +18,10 @@ from sprat.browser.host import Host, built, serving, with_site
 from sprat.browser.launch import Browser, launched, within
 from sprat.browser.runtime import bundled
 from sprat.browser.static import serving_folder
-from sprat.browser.visit import Subject, add_visit, line, visit
+from sprat.browser.visit import Subject, add_visit, line, persistently, visit
 from sprat.delivery.bundle import Shape
 from sprat.delivery.hosts import page_headers
-from sprat.errors import BrowserError, BrowserMissingError, OutputError
+from sprat.errors import BrowserError, BrowserMissingError, OutputError, PageLateError
 from sprat.progress import silent
 from sprat.workflow.bundle import bundle
 from sprat.workflow.prove import prove
@@ -87,6 +87,19 @@ def test_a_visit_without_a_prediction_says_what_the_page_said() -> None:
         driven(visited)
 
 
+def test_a_visit_that_comes_to_no_end_is_made_once_more() -> None:
+    limits: list[float] = []
+
+    async def work(limit: float) -> str:
+        limits.append(limit)
+        if len(limits) == 1:
+            raise PageLateError("late")
+        return "there"
+
+    assert asyncio.run(persistently(work, 60)) == "there"
+    assert limits == [20, 60]
+
+
 def test_a_bundle_whose_manifest_is_broken_says_what_its_page_said(tmp_path: Path) -> None:
     site = tmp_path / "site"
     bundle(MODEL, site, data=DATA, shape=Shape(page=True), runtime="ort")
@@ -101,7 +114,7 @@ def test_a_bundle_whose_manifest_is_broken_says_what_its_page_said(tmp_path: Pat
 
     async def asked(browser: Browser) -> None:
         with serving_folder(site, page_headers(True)) as address:
-            await deliveries(browser, address, image, line(50), lambda: 0, visits=1, limit=60)
+            await deliveries(browser, address, image, line(50), lambda: 0, visits=1, limit=180)
 
     with pytest.raises(BrowserError, match=r"the bundle's page gives no answer: .*manifest"):
         asyncio.run(visited())

@@ -146,6 +146,10 @@ class BrowserError(SpratError):
     exit_code = 3
 
 
+class PageLateError(BrowserError):
+    """A page gave no answer in time."""
+
+
 class ThrottleError(BrowserError):
     """The browser's network is not as fast as it was told to be: no time on it can be trusted."""
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from sprat.browser.launch import Browser, within
 from sprat.browser.types import Delivery
-from sprat.browser.visit import Line, throttle
+from sprat.browser.visit import Line, persistently, throttle
 from sprat.errors import BrowserError
 from sprat.evaluate.types import Interval
 
@@ -69,13 +69,20 @@ async def deliveries(
         BrowserError: There was no answer, or the browser crashed or hung.
     """
     times: dict[str, list[tuple[float, float, int]]] = {name: [] for name in _FIRST_AND_SECOND}
-    for _ in range(visits):
+
+    async def pair(limit: float) -> list[tuple[float, float, int]]:
+        found = []
         async with _visitor(browser, image, network) as page:
-            for name in _FIRST_AND_SECOND:
+            for _ in _FIRST_AND_SECOND:
                 before = sent()
                 seconds, full = await _visit(page, address, limit)
                 await page.wait_for_timeout(_SETTLE)
-                times[name].append((seconds, full, sent() - before))
+                found.append((seconds, full, sent() - before))
+        return found
+
+    for _ in range(visits):
+        for name, once in zip(_FIRST_AND_SECOND, await persistently(pair, limit), strict=True):
+            times[name].append(once)
         if times["first"][-1][1] > _SHORT:
             break
     first, second = (_joined(name, network, times[name]) for name in _FIRST_AND_SECOND)
@@ -100,8 +107,12 @@ async def first_answer(
     Raises:
         BrowserError: There was no answer, or the browser crashed or hung.
     """
-    async with _visitor(browser, image, network) as page:
-        return (await _visit(page, address, limit))[0]
+
+    async def once(limit: float) -> float:
+        async with _visitor(browser, image, network) as page:
+            return (await _visit(page, address, limit))[0]
+
+    return await persistently(once, limit)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sprat.browser.extra import require
 from sprat.browser.find import Found, Kind, find_browser
-from sprat.errors import BrowserError
+from sprat.errors import BrowserError, PageLateError
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser as Handle
@@ -184,6 +184,7 @@ async def within(work: Awaitable[T], seconds: float = _MOMENT) -> T:
         The answer.
 
     Raises:
+        PageLateError: The page is not what it was waited for to be.
         BrowserError: It crashed, went away, or gave no answer in time.
     """
     try:
@@ -196,7 +197,7 @@ async def within(work: Awaitable[T], seconds: float = _MOMENT) -> T:
     except Exception as error:
         text = str(error)
         if type(error).__name__ == "TimeoutError":
-            raise BrowserError(
+            raise PageLateError(
                 "the page gave no answer in time.", hint="It may be too large for the browser."
             ) from error
         if "unknown command" in text:
