@@ -83,11 +83,14 @@ page: $(LIGHT) chromium web
 docs: $(STAMP)
 	@$(BIN)/python docs/api.py
 
-test: setup servers check
+# What is downloaded and what is built go side by side.
+test:
+	@$(MAKE) --no-print-directory -j3 setup servers
+	@$(MAKE) --no-print-directory check
 
 # The bundle and the search over students are tested on real servers, and the proof in a second
 # browser; without them those four tests are skipped, with the reason.
-servers:
+servers: chromium
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	  ! (command -v nginx && command -v caddy && command -v firefox-esr && \
 	    ls /usr/lib/postgresql/*/bin/initdb) >/dev/null 2>&1; then \

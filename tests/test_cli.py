@@ -94,7 +94,7 @@ def test_a_dry_run_says_what_would_be_tried_and_writes_nothing(tmp_path: Path) -
 def test_quantize_to_a_rate(tmp_path: Path) -> None:
     out = tmp_path / "small.onnx"
     words = ("quantize", MODEL, "--method", "rate-distortion", "--data", DATA, "-o", out)
-    done = sprat(*words, "--bits-per-weight", 2, "--json")
+    done = sprat(*words, "--bits-per-weight", 2, "--limit", 24, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["model_wire"]["brotli"] < 2.3 * 339_241 / 8 + 12_000
@@ -110,7 +110,7 @@ def test_quantize_to_a_rate(tmp_path: Path) -> None:
 def test_quantize_to_a_size_uses_what_it_may(limit: int, tmp_path: Path) -> None:
     out = tmp_path / "small.onnx"
     words = ("quantize", MODEL, "--method", "rate-distortion", "--data", DATA, "-o", out)
-    done = sprat(*words, "--max-bytes", limit, "--limit", 60, "--json")
+    done = sprat(*words, "--max-bytes", limit, "--limit", 24, "--json")
     assert done.returncode == 0, done.stderr
     assert 0.8 * limit < json.loads(done.stdout)["model_wire"]["brotli"] <= limit
 
@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 def test_wrong_class_order_is_said(tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("not_fish\nfish\n")
-    done = sprat("compare", MODEL, MODEL, "--data", DATA, "--labels", labels, "--limit", 100)
+    done = sprat("compare", MODEL, MODEL, "--data", DATA, "--labels", labels, "--limit", 40)
     assert "class order is probably wrong" in done.stderr
-    done = sprat("compare", MODEL, MODEL, "--data", DATA, "--scale", 0.00001, "--limit", 100)
+    done = sprat("compare", MODEL, MODEL, "--data", DATA, "--scale", 0.00001, "--limit", 40)
     assert "preprocessing is probably wrong" in done.stderr

@@ -77,13 +77,19 @@ class Runtime:
             "provider": self.provider,
         }
 
-    def serve(self, host: Host) -> None:
-        """Put the files on a host, scripts and wasm compressed as a host would send them."""
+    def serve(self, host: Host, *, visited: bool) -> None:
+        """Put the files on a host.
+
+        Args:
+            host: Serves them.
+            visited: Visits will be timed, so that scripts and wasm are compressed as a host would
+                send them. It takes most of a minute.
+        """
         for address, path in (self.files or {}).items():
             content = path.read_bytes()
-            if self.provider == "wasm":
+            if visited:
                 host.add(address, brotli.compress(content, lgwin=22), "br")
-            else:  # no visit is timed with it
+            else:
                 host.add(address, content)
 
 

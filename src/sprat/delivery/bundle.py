@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import brotli
@@ -24,6 +25,7 @@ from sprat.delivery.manifest import (
 )
 from sprat.delivery.pieces import Piece, chunks, gzip, piece
 from sprat.files import sha256
+from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
 from sprat.record.schema import ReadingRecord
 
@@ -113,10 +115,9 @@ def make_bundle(
     models = []
     for i, load in enumerate(loads):
         progress("compressing", i + 1, len(loads) + 1)
-        parts = [
-            _stored(piece(f"assets/{load.role}", ".bin", part, decode), files, siblings)
-            for part in chunks(load.content, shape.chunk)
-        ]
+        compress = partial(piece, f"assets/{load.role}", ".bin", decode=decode)
+        cut = ordered_map(compress, chunks(load.content, shape.chunk))
+        parts = [_stored(part, files, siblings) for part in cut]
         models.append(
             ModelEntry(
                 role=load.role,

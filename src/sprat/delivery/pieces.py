@@ -54,8 +54,6 @@ def piece(
     """
     digest = sha256(content)
     path = f"{stem}.{digest[:16]}{suffix}"
-    if small is None:
-        small = brotli.compress(content, quality=11, lgwin=22)
     gzipped = gzip(content)
     if decode == "gzip" and opaque:
         entry = FileEntry(
@@ -66,6 +64,8 @@ def piece(
             packed=True,
         )
         return Piece(entry, gzipped, {})
+    if small is None:
+        small = brotli.compress(content, quality=11, lgwin=22)
     encoded = {"br": len(small), "gzip": len(gzipped)}
     entry = FileEntry(path=path, bytes=len(content), sha256=digest, encoded=encoded)
     return Piece(entry, content, {".br": small, ".gz": gzipped})

@@ -24,6 +24,7 @@ from sprat.model.waste import find_waste
 from sprat.model.wire import (
     NETWORKS_MBPS,
     RUNTIME_BROTLI_BYTES,
+    WireBytes,
     download_seconds,
     wire_bytes,
 )
@@ -60,12 +61,19 @@ def output_infos(model: onnx.ModelProto) -> tuple[TensorInfo, ...]:
     return tuple(_tensor_info(v) for v in model.graph.output)
 
 
-def inspect(path: Path, *, exact: bool = False, progress: Progress = silent) -> Inspection:
+def inspect(
+    path: Path,
+    *,
+    exact: bool = False,
+    wire: WireBytes | None = None,
+    progress: Progress = silent,
+) -> Inspection:
     """Say what a model is, what it costs to download, and what to try next.
 
     Args:
         path: The model's file.
         exact: Compress all of it (about 1 MB a second) instead of estimating from samples.
+        wire: Its bytes on the wire, where they are known already.
         progress: Told how far the compression is.
 
     Returns:
@@ -79,7 +87,7 @@ def inspect(path: Path, *, exact: bool = False, progress: Progress = silent) -> 
     macs = multiply_adds(model)
     content = total_bytes(path)
     progress("compressing", 0, 1)
-    wire = wire_bytes(content, exact=exact)
+    wire = wire or wire_bytes(content, exact=exact)
     progress("compressing", 1, 1)
     parameters = sum(math.prod(t.dims) for t in weights)
     return Inspection(

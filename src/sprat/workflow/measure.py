@@ -57,7 +57,7 @@ async def refused(
         BrowserError: The browser crashed, hung or does not start.
     """
     host = with_site(Host())
-    runtime.serve(host)
+    runtime.serve(host, visited=False)
     host.add("/models/model.onnx", content)
     with serving(host):
         async with _browser(plan) as browser, browser.page() as page:
@@ -107,7 +107,7 @@ async def measure(ground: Ground, plan: Plan, runtime: Runtime, progress: Progre
     Raises:
         BrowserError: The browser crashed, hung or does not start.
     """
-    host = _host(ground, runtime, progress)
+    host = _host(ground, runtime, progress, visited=plan.visits and plan.browser == "chromium")
     found = _Found(notes=list(ground.notes))
     with serving(host):
         async with _browser(plan) as browser:
@@ -120,7 +120,7 @@ async def measure(ground: Ground, plan: Plan, runtime: Runtime, progress: Progre
                     await _time(driver, ground, plan, found)
                 elif plan.provider == "webgpu":
                     found.notes.append(_only_right(await driver.adapter()))
-            if found.loading.loads and plan.provider == "wasm" and plan.networks:
+            if found.loading.loads and plan.visits:
                 try:
                     networks = await _networks(browser, host, plan)
                 except ThrottleError as error:
@@ -146,14 +146,17 @@ def _only_right(adapter: str) -> str:
     return f"{on}; answers are compared, and nothing is timed"
 
 
-def _host(ground: Ground, runtime: Runtime, progress: Progress) -> Host:
+def _host(ground: Ground, runtime: Runtime, progress: Progress, *, visited: bool) -> Host:
     """Serve the pages, both models and the samples."""
     host = with_site(Host(accepts=("/answers/", "/prepared/", "/seen/")))
     progress("compressing for the page", 0, 1)
-    runtime.serve(host)
+    runtime.serve(host, visited=visited)
     content = ground.model.SerializeToString(deterministic=True)
-    quality = 11 if len(content) <= _BEST_BROTLI else 9
-    host.add("/models/model.onnx", brotli.compress(content, quality=quality, lgwin=22), "br")
+    if visited:
+        quality = 11 if len(content) <= _BEST_BROTLI else 9
+        host.add("/models/model.onnx", brotli.compress(content, quality=quality, lgwin=22), "br")
+    else:
+        host.add("/models/model.onnx", content)
     if ground.original is not None:
         host.add("/models/original.onnx", ground.original.SerializeToString(deterministic=True))
     progress("compressing for the page", 1, 1)

@@ -124,6 +124,7 @@ def _record(setting: Setting, found: Findings, clock: Clock, out: Path, content:
     speed: Speed | None = chosen.speed
     records = [chosen if t.record.name == chosen.name else t.record for t in found.trials]
     wire = chosen.wire or found.before
+    start = _start(setting, found)
     outputs = [FileRecord(path="model.onnx", sha256=sha256(content), wire=wire)]
     preview = found.preview.record if found.preview is not None else None
     if preview is not None and preview.wire is not None:
@@ -148,7 +149,7 @@ def _record(setting: Setting, found: Findings, clock: Clock, out: Path, content:
         student=_file(student.path) if student is not None else None,
         outputs=tuple(outputs),
         data=data_record(setting, train="calibration" if pupil is None else _TAUGHT_ON),
-        inspection=inspect(_start(setting, found)),
+        inspection=inspect(start, wire=found.before if start == setting.path else None),
         simplified=_simplified(found),
         candidates=tuple(records),
         choice=ChoiceRecord(

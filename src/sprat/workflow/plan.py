@@ -38,6 +38,11 @@ class Plan:
     provider: Provider = "wasm"
     site: Path | None = None
 
+    @property
+    def visits(self) -> bool:
+        """Whether visits are timed."""
+        return bool(self.networks) and self.provider == "wasm"
+
     def usual(self) -> bool:
         """Whether this is the proof that a record keeps."""
         return (self.browser, self.runtime, self.provider) == ("chromium", None, "wasm")
