@@ -15,7 +15,7 @@ WEB := $(wildcard web/src/* web/src/lean/* web/lean/* web/*.html web/*.ts web/*.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup chromium servers web demo page docs test check format clean
+.PHONY: help setup chromium servers web demo page docs test check lint tests format clean
 
 help:
 	@echo "make demo    set up, then make the example model small and prove it (out/doodles/report.html)"
@@ -70,7 +70,9 @@ chromium:
 	  echo "Chromium could not be installed. By hand: sudo apt-get install chromium"; \
 	fi
 
-demo: $(LIGHT) chromium web
+# What is downloaded and what is built go side by side.
+demo:
+	@$(MAKE) --no-print-directory -j3 $(LIGHT) chromium web
 	@$(BIN)/sprat optimize examples/doodles/doodles.onnx --data examples/doodles/data --out out/doodles --prove
 
 # The example's page with a preview model, on this machine.
@@ -83,7 +85,6 @@ page: $(LIGHT) chromium web
 docs: $(STAMP)
 	@$(BIN)/python docs/api.py
 
-# What is downloaded and what is built go side by side.
 test:
 	@$(MAKE) --no-print-directory -j3 setup servers
 	@$(MAKE) --no-print-directory check
@@ -100,12 +101,18 @@ servers: chromium
 	  } >/dev/null 2>&1 || echo "nginx, Caddy, Firefox and PostgreSQL could not be installed."; \
 	fi
 
+# Many tests wait for a page: the linters have their time meanwhile.
 check: $(STAMP) $(SITE)
+	@$(MAKE) --no-print-directory -j2 lint tests
+
+lint:
 	cd web && PATH="$(abspath $(BIN)):$$PATH" npm run --silent check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
+
+tests:
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pytest -n 2
 
 format: $(STAMP)

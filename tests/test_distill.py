@@ -381,12 +381,14 @@ def test_without_torch_it_says_what_to_install_and_all_else_works(tmp_path: Path
     assert "torch and torchvision" in done.stderr
     assert "pip install '.[distill]'" in done.stderr
     assert "Traceback" not in done.stderr
+    other = tmp_path / "mlp.onnx"
+    save(models.mlp(), other)
     for words in (
         ("distill", "--help"),
-        ("inspect", MODEL),
+        ("inspect", other),
         ("compare", MODEL, MODEL, "--data", DATA, "--limit", 8),
-        ("simplify", MODEL, "-o", tmp_path / "clean.onnx"),
-        ("quantize", MODEL, "--method", "weights", "-o", tmp_path / "small.onnx"),
+        ("simplify", other, "-o", tmp_path / "clean.onnx"),
+        ("quantize", other, "--method", "weights", "-o", tmp_path / "small.onnx"),
     ):
         assert sprat(*words, without=absent).returncode == 0
 

@@ -24,6 +24,7 @@ from sprat.data.options import read_options
 from sprat.data.sets import ImageSet
 from sprat.data.sources import Data, open_data
 from sprat.errors import OptionError, OutputError
+from sprat.evaluate import speed
 from sprat.evaluate.evaluate import Answering, predict_all
 from sprat.files import sha256_file
 from sprat.model.inspect import tensor_infos
@@ -97,6 +98,14 @@ def search(
     return optimize(
         MODEL, DATA, out, budget=budget, limit=LIMIT, workers=workers, progress=progress
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hurried() -> Iterator[None]:
+    """Speeds are of no matter here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speed, "_BLOCK_SECONDS", 0.002)
+        yield
 
 
 @pytest.fixture(scope="module")
