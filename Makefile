@@ -15,7 +15,7 @@ WEB := $(wildcard web/src/* web/src/lean/* web/lean/* web/*.html web/*.ts web/*.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup chromium servers web demo page docs test check lint tests format clean
+.PHONY: help setup chromium servers web demo page docs test check lint tests notes release format clean
 
 help:
 	@echo "make demo    set up, then make the example model small and prove it (out/doodles/report.html)"
@@ -26,6 +26,8 @@ help:
 	@echo "make web     build the pages of the browser's proof from web/ (needs Node; setup does it)"
 	@echo "make docs    the API page out of the docstrings (out/api/sprat.html)"
 	@echo "make format  format the code and fix what ruff can fix"
+	@echo "make notes   join the files of changes/ into CHANGELOG.md"
+	@echo "make release build what is published, out of a commit that has its version's tag"
 	@echo "make clean   remove .venv, caches and out/"
 
 setup: $(STAMP) chromium web
@@ -115,10 +117,24 @@ lint:
 tests:
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pytest -n 2
 
+# CONTRIBUTING.md says how a release goes.
+VERSION = $(shell $(BIN)/python -c 'import sprat; print(sprat.__version__)')
+
+notes: $(STAMP)
+	@$(PIP) install towncrier==26.9.0
+	@$(BIN)/towncrier build --yes --version $(VERSION)
+
+release: $(STAMP) $(SITE)
+	@test "$$(git describe --exact-match --match 'v*' 2>/dev/null)" = "v$(VERSION)" && \
+	  git diff --quiet HEAD || \
+	  { echo "No release: commit all changes, then 'git tag -a v$(VERSION)'."; exit 1; }
+	@$(BIN)/python -m hatchling build -d dist
+	@cd web && PATH="$(abspath $(BIN)):$$PATH" npm pack --silent --pack-destination ../dist
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	cd web && PATH="$(abspath $(BIN)):$$PATH" npm run --silent format
 
 clean:
-	rm -rf $(VENV) out web/node_modules src/sprat/browser/site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) out dist web/node_modules src/sprat/browser/site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -126,8 +126,11 @@ def main() -> int:
         if figures.name not in failed
         for line in moved(before[figures.name], _results(figures))
     ]
-    print("\n".join(others) or "The README's figures came out again.")
-    return 1 if failed or others else 0
+    if failed or others:
+        print("\n".join(others))
+        return 1
+    print("The README's figures came out again.")
+    return 0
 
 
 def _results(figures: Figures) -> Any:

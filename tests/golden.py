@@ -1,6 +1,6 @@
 """What quantizing makes of the example, by hash: ``python -m tests.golden`` writes it anew.
 
-A hash that changes is no fault, but must be meant: a change of bytes has its line in CHANGELOG.md.
+A hash that changes is no fault, but must be meant: a change of bytes has its line in changes.
 The bytes of what is computed from the weights alone are the same on every CPU. What runs the model
 first (static, rate-distortion) sums floats in the order of the CPU's vector instructions, so that
 of those the form is kept: nodes, names, types and shapes, without values.

@@ -10,6 +10,6 @@ def test_what_is_made_of_the_example_is_as_it_was() -> None:
     found = golden()
     changed = [name for name in found | kept if found.get(name) != kept.get(name)]
     assert not changed, (
-        f"other than before: {'; '.join(changed)}. If that is meant, say so in CHANGELOG.md and "
+        f"other than before: {'; '.join(changed)}. If that is meant, say so in changes and "
         "run 'python -m tests.golden'."
     )

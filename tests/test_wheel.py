@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
+import brotli
 import pytest
+
+import sprat
+from sprat.files import sha256
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "examples/doodles/doodles.onnx"
@@ -65,6 +71,24 @@ def test_the_wheel_says_under_which_licences_its_foreign_files_are(built: Path) 
     for foreign in lists:
         assert any(foreign["package"] in text for text in texts)
         assert {"version", "license", "files"} <= foreign.keys()
+
+
+def test_the_wheel_lists_what_is_in_it_that_is_not_ours(built: Path) -> None:
+    script = runpy.run_path(str(ROOT / "docs/sbom.py"))
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
+        (name,) = (n for n in archive.namelist() if ".dist-info/sboms/" in n)
+        listed = archive.read(name).decode()
+        assert listed == script["text"](), "run 'python docs/sbom.py'"
+        files = [f for c in json.loads(listed)["components"] for f in c["components"]]
+        for file in (f for f in files if f["type"] == "file"):
+            content = brotli.decompress(archive.read(f"{file['name']}.br"))
+            assert sha256(content) == file["hashes"][0]["content"]
+
+
+def test_there_is_one_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    web = json.loads((ROOT / "web/package.json").read_text())
+    assert project["version"] == web["version"] == sprat.__version__
 
 
 def test_the_source_package_makes_the_same_wheel(built: Path, tmp_path: Path) -> None:
