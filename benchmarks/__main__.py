@@ -65,7 +65,7 @@ INDEX = (
     Figures("sprat", _SMALL, "(makes WORK/small)", 5),
     Figures("sprat", _FAST, "(makes WORK/fast)", 5),
     Figures("fish", "--model {model} --data {data}", "README.md", 15),
-    Figures("browser", f"{{model}} --data {{data}} {_MADE} --site {{site}}", "README.md", 20),
+    Figures("browser", f"{{model}} --data {{data}} {_MADE} --site {{site}}", "README.md", 35),
     Figures("lean_networks", "{work}/networks", "(makes WORK/networks)"),
     Figures("lean", f"{{model}} --data {{data}} {_MADE} {_OTHERS}", "docs/lean.md", 10),
     Figures("fish_page", "{work}/small --image {image}", "docs/delivery.md", 8),
