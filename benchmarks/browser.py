@@ -7,8 +7,8 @@ Usage:
         rapidocr-onnxruntime==1.4.4 magika==1.0.3 silero-vad==6.2.3
     python -m benchmarks.browser MODEL --data DOODLES --small SMALL --fast FAST --site MODELS
 
-Writes ``benchmarks/results/browser.md`` and ``browser.json``. About 35 minutes on 2 cores, a third of
-them waiting for the original at 1 Mbps.
+Writes ``benchmarks/results/browser.md`` and ``browser.json``. About 35 minutes on 2 cores, a third
+of them waiting for the original at 1 Mbps.
 
 Parts: the forms of one model in the browser against native; the page before (the original, and
 ONNX Runtime Web's default build) and after; five models of other makers.
