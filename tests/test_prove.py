@@ -384,11 +384,19 @@ def test_a_browser_that_dies_or_hangs_is_one_error_and_leaves_nothing(
     blow: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drive, "_PULSE_SECONDS", 2.0)
-    listen = on_first_answer(lambda process: os.kill(process.pid, blow))
+    hit: list[psutil.Process] = []
+
+    def act(process: psutil.Process) -> None:
+        hit.append(process)
+        os.kill(process.pid, blow)
+
+    listen = on_first_answer(act)
     with pytest.raises(BrowserError) as caught:
         prove(MODEL, data=DATA, plan=QUICK, progress=listen)
     assert caught.value.exit_code == 3
     assert chromiums() == []
+    assert hit
+    assert not [p for p in hit if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_no_number_is_no_agreement() -> None:

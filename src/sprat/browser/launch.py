@@ -108,19 +108,23 @@ async def launched(kind: Kind = "chromium", *, webgpu: bool = False) -> AsyncIte
 
     found = find_browser(kind)
     before = _children()
+    started: set[Any] = set()
     # The browser's own folder, so that what a killed one leaves behind goes with it.
     with tempfile.TemporaryDirectory(prefix="sprat-", ignore_cleanup_errors=True) as scratch:
         playwright = await async_playwright().start()
         try:
             options = launch_options(kind, found, webgpu=webgpu)
             handle = await _launch(getattr(playwright, kind), found, scratch, options)
-            yield Browser(handle, kind, f"{_TITLES[kind]} {handle.version}")
+            try:
+                yield Browser(handle, kind, f"{_TITLES[kind]} {handle.version}")
+            finally:  # a renderer that hangs outlives its browser, and is nobody's child then
+                started = _children() - before
             with suppress(Exception):
                 await within(handle.close(), _CLOSE)
         finally:
             with suppress(Exception):
                 await asyncio.wait_for(playwright.stop(), _CLOSE)
-            _end(_children() - before)
+            _end(started | (_children() - before))
 
 
 def launch_options(kind: Kind, found: Found, *, webgpu: bool = False) -> dict[str, Any]:
