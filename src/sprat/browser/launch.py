@@ -188,7 +188,7 @@ async def within(work: Awaitable[T], seconds: float = _MOMENT) -> T:
         The answer.
 
     Raises:
-        PageLateError: The page is not what it was waited for to be.
+        PageLateError: The page did not come to the state that was waited for.
         BrowserError: It crashed, went away, or gave no answer in time.
     """
     try:
