@@ -200,4 +200,5 @@ def packed(feeds: Feeds) -> bytes:
     """Write a batch in the safetensors format."""
     from safetensors.numpy import save
 
-    return save({name: np.ascontiguousarray(values) for name, values in feeds.items()})
+    # numpy's ascontiguousarray would give a scalar an axis
+    return save({name: np.asarray(values, order="C") for name, values in feeds.items()})

@@ -56,7 +56,7 @@ class Case:
         from safetensors.numpy import save
 
         # numpy's ascontiguousarray would give a single number an axis
-        packed = [save({k: np.array(v, order="C") for k, v in f.items()}) for f in self.feeds]
+        packed = [save({k: np.asarray(v, order="C") for k, v in f.items()}) for f in self.feeds]
         inputs = {f"{i}.safetensors": content for i, content in enumerate(packed)}
         return {"plan.json": self.plan.encode(), "weights.bin": self.weights, **inputs}
 

@@ -20,7 +20,7 @@ from sprat.evaluate.interval import paired_interval
 from sprat.evaluate.reading import Answers, Reading, answers, divergence, same
 from sprat.evaluate.types import Evaluation, Flip, OutputDistance
 from sprat.model.inspect import fixed_batch
-from sprat.model.session import Feeds, Outputs, open_session, predict
+from sprat.model.session import Feeds, Outputs, is_weight_only, open_session, predict
 from sprat.parallel import cores
 from sprat.progress import Progress, silent
 from sprat.spread import ALONE, Spread, Task
@@ -57,7 +57,7 @@ class Answering(Task[range, Outputs]):
     @cached_property
     def session(self) -> ort.InferenceSession:
         """What runs it."""
-        return open_session(self.model, fold_weights=_is_weight_only(self.model))
+        return open_session(self.model, fold_weights=is_weight_only(self.model))
 
     def __call__(self, numbers: range) -> Iterator[Outputs]:
         """Yield the outputs of each batch."""
@@ -110,13 +110,6 @@ def predict_all(
             )
         progress("running the model", done, count)
     return {name: np.concatenate(part) for name, part in parts.items()}
-
-
-def _is_weight_only(model: onnx.ModelProto | Path) -> bool:
-    if isinstance(model, Path):
-        return False
-    kinds = {node.op_type for node in model.graph.node}
-    return "DequantizeLinear" in kinds and "QuantizeLinear" not in kinds
 
 
 def _padded(feeds: dict[str, Any], size: int) -> dict[str, Any]:

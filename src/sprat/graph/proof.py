@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sprat.errors import EndlessModelError, ShapeMismatchError, SpratError
 from sprat.model.inspect import TensorInfo, tensor_infos
-from sprat.model.session import Feeds, Outputs, open_session, run
+from sprat.model.session import Feeds, Outputs, is_weight_only, open_session, run
 
 #: An output may differ by this share of its largest absolute value (float rounding, summed over
 #: layers), and by this much where it is nearly zero.
@@ -49,7 +49,7 @@ class Proof:
             UnsupportedModelError: It cannot be run.
             ShapeMismatchError: Its inputs changed.
         """
-        session = open_session(model)
+        session = open_session(model, fold_weights=is_weight_only(model))
         largest, wrong = 0.0, ""
         for feeds, wanted in zip(self.feeds, self.outputs, strict=True):
             got = run(session, feeds, list(wanted))
@@ -75,7 +75,7 @@ def prepare(model: onnx.ModelProto, samples: Sequence[Feeds] | None = None) -> P
         UnsupportedModelError: The model cannot be run, or does not end.
         ShapeMismatchError: The samples do not fit, or no noise does.
     """
-    session = open_session(model)
+    session = open_session(model, fold_weights=is_weight_only(model))
     if samples:
         return Proof(tuple(samples), tuple(run(session, feeds) for feeds in samples))
     failure: SpratError | None = None

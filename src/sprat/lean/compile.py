@@ -17,7 +17,7 @@ from sprat.lean.builder import Builder
 from sprat.lean.nodes import ELSEWHERE, MISFIT, Node, read_nodes
 from sprat.lean.operators import OPERATORS
 from sprat.lean.plan import Plan, Type
-from sprat.lean.values import Constant, View
+from sprat.lean.values import Constant, Value, View
 from sprat.model.nodes import dtype_name, shown
 from sprat.progress import Progress, silent
 
@@ -28,6 +28,8 @@ _TYPES: dict[int, Type] = {
     TensorProto.UINT8: "uint8",
     TensorProto.BOOL: "bool",
 }
+#: Floats that a plan computes as float32, and so cannot give back.
+_OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 #: Operators that do with whole numbers what they do with others.
 _WHOLE = frozenset(
     {"Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split"}
@@ -87,7 +89,7 @@ def compile_model(
         progress("compiling", index, len(nodes))
         _lower(builder, node)
     progress("compiling", len(nodes), len(nodes))
-    outputs = [(v.name, _output(builder, v.name)) for v in model.graph.output]
+    outputs = [(v.name, _output(builder, v)) for v in model.graph.output]
     plan, weights = builder.assemble(inputs, outputs)
     if plan.memory > _LARGEST:
         raise LeanUnsupportedError(
@@ -151,13 +153,13 @@ def _shape(value: onnx.ValueInfoProto, given: Sequence[int] | None) -> tuple[int
     return tuple(said)
 
 
-def _output(builder: Builder, name: str) -> View:
+def _output(builder: Builder, declared: onnx.ValueInfoProto) -> View:
     """Return an output dense in ONNX's order, in memory of its own."""
-    value = builder.values[name]
-    where = f"output {shown(name)}"
-    if isinstance(value, Constant) and value.expanded.dtype != np.float32:
+    value = builder.values[declared.name]
+    where = f"output {shown(declared.name)}"
+    if (kind := _kind(value, declared)) != "float32":
         raise LeanUnsupportedError(
-            f"an output of type {value.expanded.dtype} is not there in the lean runtime.",
+            f"an output of type {kind} is not there in the lean runtime.",
             where=where,
             hint=_FLOATS,
         )
@@ -173,6 +175,14 @@ def _output(builder: Builder, name: str) -> View:
         raise LeanUnsupportedError(
             f"{error.what} in the lean runtime.", where=where, hint=ELSEWHERE
         ) from error
+
+
+def _kind(value: Value, declared: onnx.ValueInfoProto) -> str:
+    """Return an output's type in the model: within a plan every float is a float32."""
+    if isinstance(value, Constant):
+        return str(value.expanded.dtype)
+    said = declared.type.tensor_type.elem_type
+    return dtype_name(said) if said in _OTHER_FLOATS else "float32"
 
 
 def _lower(builder: Builder, node: Node) -> None:

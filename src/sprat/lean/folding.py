@@ -1,4 +1,7 @@
-"""What is known before the model runs: computed once, while it is compiled."""
+"""What is known before the model runs: computed once, while it is compiled.
+
+Arrays are brought into C order by ``np.asarray``: ``np.ascontiguousarray`` gives a scalar an axis.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ def read_tensor(tensor: onnx.TensorProto) -> Constant:
     values = np.asarray(numpy_helper.to_array(tensor))
     if tensor.data_type in _FOUR_BITS:
         kind = np.int8 if tensor.data_type == onnx.TensorProto.INT4 else np.uint8
-        return Constant(np.ascontiguousarray(values.astype(kind)), bits=4)
-    return Constant(np.ascontiguousarray(values).reshape(tensor.dims))
+        return Constant(values.astype(kind, order="C"), bits=4)
+    return Constant(np.asarray(values, order="C"))
 
 
 def dequantized(node: Node, values: list[Constant | None]) -> Constant:
@@ -117,7 +120,7 @@ def evaluate(node: Node, values: list[Constant | None]) -> list[Constant]:
         found = ReferenceEvaluator(model).run(None, arrays)
         made = dict(zip(named, found, strict=True))
         return [
-            Constant(np.ascontiguousarray(np.asarray(made[n]))) if n else Constant(np.zeros(0))
+            Constant(np.asarray(made[n], order="C")) if n else Constant(np.zeros(0))
             for n in proto.output
         ]
     except Exception as error:  # the reference implementation raises many unrelated classes

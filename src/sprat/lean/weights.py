@@ -98,10 +98,10 @@ class Weights:
 def _storable(constant: Constant, integers: bool) -> Constant:
     """Return the constant in a type that the file has."""
     if integers:
-        return Constant(np.ascontiguousarray(constant.values, dtype=np.int32))
+        return Constant(np.asarray(constant.values, dtype=np.int32, order="C"))
     if str(constant.values.dtype) in _KINDS:
         return constant
-    return Constant(np.ascontiguousarray(constant.expanded, dtype=np.float32))
+    return Constant(np.asarray(constant.expanded, dtype=np.float32, order="C"))
 
 
 def _dense(constant: Constant) -> Constant:

@@ -50,6 +50,8 @@ def check(model: onnx.ModelProto, where: str) -> None:
     for graph, opsets in graphs:
         for node in all_nodes(graph):
             check_values(node, where)
+            if graph is model.graph:
+                _refuse_references(node, where)
             if _function_key(node.domain, node.op_type, node.overload) not in functions:
                 check_node(node, opsets, where)
     for tensor in all_tensors(model):
@@ -59,6 +61,19 @@ def check(model: onnx.ModelProto, where: str) -> None:
         _check_body(function, where)
     _check_functions(model, where)
     _check_values(model, where)
+
+
+def _refuse_references(node: onnx.NodeProto, where: str) -> None:
+    """Check that no attribute of a node takes its value from a function that is not there."""
+    for attribute in node.attribute:
+        if attribute.ref_attr_name:
+            raise ModelFormatError(
+                f"the attribute {shown(attribute.name)} of node {shown(node.name or node.op_type)} "
+                f"refers to the attribute {shown(attribute.ref_attr_name)} of a function, and is "
+                "in none.",
+                where=where,
+                hint="The model is damaged: export it again.",
+            )
 
 
 def check_text(message: Message, where: str) -> None:

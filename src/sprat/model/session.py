@@ -33,6 +33,22 @@ def samples_in(feeds: Feeds) -> int:
     return max((values.shape[0] for values in feeds.values() if values.ndim), default=1)
 
 
+def is_weight_only(model: onnx.ModelProto | Path) -> bool:
+    """Say whether a model holds quantized weights, and quantizes nothing while it runs.
+
+    What such a model means does not depend on how a runtime fuses it. ONNX Runtime fuses
+    DequantizeLinear and MatMul, and rounds activations where it does: its answers are those of the
+    model with ``fold_weights``.
+
+    Args:
+        model: A model; of a path nothing is known.
+    """
+    if isinstance(model, Path):
+        return False
+    kinds = {node.op_type for node in model.graph.node}
+    return "DequantizeLinear" in kinds and "QuantizeLinear" not in kinds
+
+
 def open_session(
     model: onnx.ModelProto | Path, *, threads: int = 1, fold_weights: bool = False
 ) -> ort.InferenceSession:
