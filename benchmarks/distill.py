@@ -27,8 +27,9 @@ import numpy as np
 
 from benchmarks.measure import machine
 from sprat.data.options import DataOptions
-from sprat.evaluate.evaluate import labels_of, predict_all, score
+from sprat.evaluate.evaluate import labels_of, score
 from sprat.evaluate.interval import paired_interval
+from sprat.evaluate.predict import predict_all
 from sprat.evaluate.reading import answers
 from sprat.evaluate.speed import measure_speed
 from sprat.model.inspect import tensor_infos

@@ -23,8 +23,9 @@ import onnx
 from numpy.typing import NDArray
 
 from benchmarks.measure import machine
-from sprat.evaluate.evaluate import Reference, predict_all, score
+from sprat.evaluate.evaluate import Reference, score
 from sprat.evaluate.interval import paired_interval
+from sprat.evaluate.predict import predict_all
 from sprat.evaluate.reading import MeanDivergence, answers, divergence, same
 from sprat.evaluate.types import Evaluation, OutputDistance
 from sprat.files import write_atomic

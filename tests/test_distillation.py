@@ -30,7 +30,7 @@ from sprat.distillation.students import NAMES, build
 from sprat.distillation.teacher import Teacher
 from sprat.distillation.views import Views
 from sprat.errors import DataError, ExportError, OptionError, UnsupportedModelError
-from sprat.evaluate.evaluate import predict_all
+from sprat.evaluate.predict import predict_all
 from sprat.evaluate.reading import guess_reading
 from sprat.lean.compile import compile_model
 from sprat.model.nodes import all_nodes

@@ -7,7 +7,8 @@ import pytest
 from onnx import helper
 
 from sprat.data.noise import Noise
-from sprat.evaluate.evaluate import predict_all, reference_on
+from sprat.evaluate.evaluate import reference_on
+from sprat.evaluate.predict import predict_all
 from sprat.evaluate.reading import guess_reading
 from sprat.model.inspect import tensor_infos
 from sprat.model.nodes import name_nodes

@@ -25,7 +25,7 @@ from sprat.data.sets import ImageSet
 from sprat.data.sources import Data, open_data
 from sprat.errors import OptionError, OutputError
 from sprat.evaluate import speed
-from sprat.evaluate.evaluate import Answering, predict_all
+from sprat.evaluate.predict import Answering, predict_all
 from sprat.files import sha256_file
 from sprat.model.inspect import tensor_infos
 from sprat.model.load import load

@@ -142,7 +142,7 @@ def test_outputs_that_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(DataError, match=r"output 'y' has shape \[5, 5\] in the .* and \[5, 1\] in"):
         reference.compare({"y": np.zeros((5, 1))})
     with monkeypatch.context() as limited:
-        limited.setattr("sprat.evaluate.evaluate._MAX_OUTPUT_BYTES", 8)
+        limited.setattr("sprat.evaluate.predict._MAX_OUTPUT_BYTES", 8)
         with pytest.raises(DataError, match=r"the outputs of 5 samples take .* GB.*--limit"):
             open_setting(path, data, DataOptions(kind="classes"))
     listing = mlp()

@@ -40,7 +40,10 @@ _DATA_OPTIONS: dict[str, tuple[Any, Any]] = {
     "mean": (str | None, typer.Option("--mean", help="Per channel, such as 0.485,0.456,0.406.")),
     "std": (str | None, typer.Option("--std", help="Per channel, such as 0.229,0.224,0.225.")),
     "labels": (str | None, typer.Option("--labels", help="File of class names in output order.")),
-    "name": (str | None, typer.Option("--output", help="Name of the output that decides.")),
+    "name": (
+        list[str] | None,
+        typer.Option("--output", help="Output that is measured and decides. Repeatable."),
+    ),
     "kind": (
         str | None,
         typer.Option("--output-kind", help="logit, classes, sequence or vector."),
@@ -84,6 +87,8 @@ def _data_options(given: dict[str, Any]) -> Any:
     from sprat.data.options import FLAGS, DataOptions
 
     values: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+    if "name" in values:
+        values["name"] = values["name"][0] if len(values["name"]) == 1 else tuple(values["name"])
     for key in ("size", "crop"):
         if key in values:
             values[key] = tuple(numbers(key, values[key].lower().replace("x", ","), int))

@@ -29,7 +29,8 @@ def read_callable(name: str) -> list[Part]:
         name: ``package.module:function``; the current folder is importable.
 
     Returns:
-        The arrays of each split, all in memory.
+        The arrays of each split, all in memory; batches whose samples have other shapes than those
+        before them are parts of their own.
 
     Raises:
         OptionError: It cannot be imported, or is no function.
@@ -38,8 +39,11 @@ def read_callable(name: str) -> list[Part]:
     with importable(Path.cwd()):
         function, takes_split = _imported(name)
         calls = [((split,), split) for split in _SPLITS] if takes_split else [((), "")]
-        found = [Part(_materialized(function, given, name), split, name) for given, split in calls]
-    return [part for part in found if part.content]
+        return [
+            Part(content, split, name)
+            for given, split in calls
+            for content in _materialized(function, given, name)
+        ]
 
 
 def _imported(name: str) -> tuple[Callable[..., Iterable[Any]], bool]:
@@ -54,27 +58,39 @@ def _imported(name: str) -> tuple[Callable[..., Iterable[Any]], bool]:
 
 def _materialized(
     function: Callable[..., Iterable[Any]], arguments: tuple[str, ...], name: str
-) -> dict[str, NDArray[Any]]:
-    lists: dict[str, list[NDArray[Any]]] = {}
+) -> list[dict[str, NDArray[Any]]]:
+    runs: list[list[dict[str, NDArray[Any]]]] = []
     total = 0
     try:
         for batch in function(*arguments):
             rows = _batch(batch, name)
-            if lists and set(rows) != set(lists):
+            if runs and set(rows) != set(runs[0][0]):
                 raise DataError(
-                    f"yields {sorted(rows)} after {sorted(lists)}; all batches must have the same.",
+                    f"yields {sorted(rows)} after {sorted(runs[0][0])}; all batches must have the "
+                    "same.",
                     where=name,
                 )
-            for key, array in rows.items():
-                lists.setdefault(key, []).append(array)
-                total += array.nbytes
+            total += sum(array.nbytes for array in rows.values())
             if total > MAX_BYTES:
                 raise DataError(f"yields more than {MAX_BYTES >> 30} GiB.", where=name)
-        return {key: np.concatenate(arrays) for key, arrays in lists.items()}
+            if runs and _shapes(rows) == _shapes(runs[-1][-1]):
+                runs[-1].append(rows)
+            else:
+                runs.append([rows])
+        return [_together(run) for run in runs]
     except DataError:
         raise
     except Exception as error:  # the user's own code raises what it likes
         raise DataError(f"failed ({type(error).__name__}: {error}).", where=name) from error
+
+
+def _shapes(rows: dict[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of one sample by array; scalars have no axis of samples."""
+    return {key: array.shape[1:] if array.ndim else (-1,) for key, array in rows.items()}
+
+
+def _together(run: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {key: np.concatenate([rows[key] for rows in run]) for key in run[0]}
 
 
 def _batch(batch: Any, name: str) -> dict[str, NDArray[Any]]:

@@ -38,6 +38,10 @@ class Dataset(Protocol):
     def classes(self) -> tuple[str, ...]:
         """Names of the classes by index; empty without labels."""
 
+    @property
+    def is_ragged(self) -> bool:
+        """Whether samples have unlike shapes, so that not all of them can share a batch."""
+
     def batch(self, indices: Sequence[int]) -> Feeds:
         """Read, preprocess and stack some samples.
 

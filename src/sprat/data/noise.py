@@ -43,6 +43,11 @@ class Noise:
         return ()
 
     @property
+    def is_ragged(self) -> bool:
+        """All samples have one shape."""
+        return False
+
+    @property
     def digest(self) -> str:
         """What the set is made from."""
         return f"noise-{self.seed}-{self.indices}"

@@ -52,7 +52,7 @@ class DataOptions(BaseModel):
         pad: Pixel value, 0 to 255, around a letterboxed image.
         labels: Class names in output order, or a file of them, one a line.
         kind: How the output is read: ``logit``, ``classes``, ``sequence`` or ``vector``.
-        name: The output that decides.
+        name: The output that decides, or several, of which the one that loses most does.
         threshold: Above it a logit is class 1.
         metric: Own metric, ``package.module:function``.
     """
@@ -71,9 +71,14 @@ class DataOptions(BaseModel):
     pad: Annotated[int, Field(ge=0, le=255)] | None = None
     labels: str | tuple[str, ...] | None = None
     kind: Literal["logit", "classes", "sequence", "vector"] | None = None
-    name: str | None = None
+    name: str | tuple[str, ...] | None = None
     threshold: Number | None = None
     metric: str | None = None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs that were selected; empty where none were."""
+        return (self.name,) if isinstance(self.name, str) else tuple(dict.fromkeys(self.name or ()))
 
     @field_validator("std")
     @classmethod
@@ -136,6 +141,9 @@ def as_words(options: DataOptions) -> list[str]:
     words = []
     for key, value in options.model_dump(exclude_none=True, exclude=_UNSAID).items():
         if key == "labels" and not isinstance(value, str):
+            continue
+        if key == "name":
+            words += [word for name in options.outputs for word in ("--output", name)]
             continue
         joint = "x" if key in ("size", "crop") else ","
         text = joint.join(map(str, value)) if isinstance(value, tuple) else str(value)

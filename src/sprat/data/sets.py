@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from sprat.data.dataset import Sample
 from sprat.data.folders import UNREADABLE
 from sprat.data.preprocess import Preprocess
+from sprat.data.ragged import RaggedArray, Rows, batch, take
 from sprat.errors import SampleError
 from sprat.files import sha256_file
 from sprat.model.session import Feeds
@@ -89,6 +89,11 @@ class ImageSet:
         return self._classes
 
     @property
+    def is_ragged(self) -> bool:
+        """All images are brought to one size."""
+        return False
+
+    @property
     def digest(self) -> str:
         """SHA-256 over names, contents, labels and the preprocessing."""
         return _digest(self._samples, repr(self._cache.preprocess))
@@ -120,15 +125,15 @@ class TensorSet:
     """Tensors that are ready for the model.
 
     Args:
-        arrays: Input name to array, samples along axis 0.
+        arrays: Input name to samples along axis 0.
         samples: One per row.
         classes: Names of the classes by index.
     """
 
     def __init__(
-        self, arrays: dict[str, NDArray[Any]], samples: Sequence[Sample], classes: tuple[str, ...]
+        self, arrays: Mapping[str, Rows], samples: Sequence[Sample], classes: tuple[str, ...]
     ) -> None:
-        self._arrays = arrays
+        self._arrays = dict(arrays)
         self._samples = tuple(samples)
         self._classes = classes
 
@@ -143,29 +148,42 @@ class TensorSet:
         return self._classes
 
     @property
+    def is_ragged(self) -> bool:
+        """Whether samples have unlike shapes."""
+        return any(
+            isinstance(rows, RaggedArray) and len({row.shape for row in rows.rows}) > 1
+            for rows in self._arrays.values()
+        )
+
+    @property
     def digest(self) -> str:
         """SHA-256 over contents and labels."""
         return _digest(self._samples, ",".join(sorted(self._arrays)))
 
     def subset(self, indices: Sequence[int]) -> TensorSet:
         """Return some of the samples, in the order given."""
-        rows = list(indices)
-        return TensorSet(self.batch(rows), [self._samples[i] for i in rows], self._classes)
+        arrays = {name: take(rows, indices) for name, rows in self._arrays.items()}
+        return TensorSet(arrays, [self._samples[i] for i in indices], self._classes)
 
     def batch(self, indices: Sequence[int]) -> Feeds:
-        """Take some rows."""
-        rows = list(indices)
-        return {name: array[rows] for name, array in self._arrays.items()}
+        """Take some rows.
+
+        Raises:
+            ValueError: They have unlike shapes.
+        """
+        return {name: batch(rows, indices) for name, rows in self._arrays.items()}
 
 
-def row_digests(arrays: dict[str, NDArray[Any]]) -> list[str]:
+def row_digests(arrays: Mapping[str, Rows]) -> list[str]:
     """Return the SHA-256 of each row over all arrays, by name."""
     count = len(next(iter(arrays.values())))
     states = [hashlib.sha256() for _ in range(count)]
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        rows = arrays[name]
+        if isinstance(rows, np.ndarray):
+            rows = np.ascontiguousarray(rows)
         for i, state in enumerate(states):
-            row = array[i : i + 1]
+            row = np.ascontiguousarray(batch(rows, [i]))
             content = repr(row.tolist()).encode() if row.dtype == object else row.tobytes()
             state.update(f"{name}\0{row.dtype}{row.shape}\0".encode() + content)
     return [state.hexdigest() for state in states]

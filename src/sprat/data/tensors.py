@@ -13,6 +13,7 @@ from sprat.data.dataset import Sample
 from sprat.data.folders import FEWER
 from sprat.data.labels import MAX_CLASSES, class_indices, listed_classes
 from sprat.data.options import DataOptions
+from sprat.data.ragged import Rows, joined, take
 from sprat.data.sets import TensorSet, row_digests
 from sprat.data.splits import NAMES
 from sprat.errors import DataError, DataNotFoundError, ShapeMismatchError
@@ -49,14 +50,14 @@ class Tensors:
     """Arrays with their samples.
 
     Attributes:
-        arrays: Input name to array, samples along axis 0.
+        arrays: Input name to samples along axis 0, which may have unlike shapes.
         splits: Samples by split; ``""`` is the split of those that have none. A sample's name is
             its row.
         classes: Names of the classes by index; empty without labels.
         notes: What was passed over, in words.
     """
 
-    arrays: dict[str, NDArray[Any]]
+    arrays: dict[str, Rows]
     splits: dict[str, list[Sample]]
     classes: tuple[str, ...]
     notes: tuple[str, ...]
@@ -64,7 +65,7 @@ class Tensors:
     def take(self, samples: Sequence[Sample]) -> TensorSet:
         """Return some of the samples as a set."""
         rows = [int(sample.name) for sample in samples]
-        arrays = {name: array[rows] for name, array in self.arrays.items()}
+        arrays = {name: take(array, rows) for name, array in self.arrays.items()}
         return TensorSet(arrays, samples, self.classes)
 
 
@@ -101,7 +102,7 @@ def join(
             hint=FEWER,
         )
     pairs = list(zip(parts, counts, strict=True))
-    arrays = {t.name: _concatenated([_fitting(p, t, n) for p, n in pairs], t) for t in inputs}
+    arrays = {t.name: joined([_fitting(p, t, n) for p, n in pairs]) for t in inputs}
     splits = [name for part, n in pairs for name in _splits(part, n, inputs)]
     if len(set(splits)) > 1 and "" in splits:
         raise DataError("gives only some samples a split.", where=parts[0].where)
@@ -168,18 +169,6 @@ def _cast(array: NDArray[Any], tensor: TensorInfo, where: str) -> NDArray[Any]:
         where=where,
         hint=f"Save it as {tensor.dtype}.",
     )
-
-
-def _concatenated(arrays: list[NDArray[Any]], tensor: TensorInfo) -> NDArray[Any]:
-    shapes = {array.shape[1:] for array in arrays}
-    if len(shapes) > 1:
-        raise ShapeMismatchError(
-            f"{tensor.name!r} has samples of different shapes: "
-            f"{', '.join(str(list(s)) for s in sorted(shapes)[:3])}.",
-            where="--data",
-            hint="Pad them to one shape.",
-        )
-    return np.concatenate(arrays)
 
 
 def _splits(part: Part, count: int, inputs: Sequence[TensorInfo]) -> list[str]:

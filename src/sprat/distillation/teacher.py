@@ -14,7 +14,7 @@ from torch import Tensor
 from sprat.data.dataset import Dataset
 from sprat.distillation.contract import Contract, Terms
 from sprat.errors import DataError
-from sprat.evaluate.evaluate import BATCH, predict_all
+from sprat.evaluate.predict import BATCH, predict_all
 from sprat.files import sha256, write_atomic
 from sprat.model.session import Feeds, open_session, predict
 from sprat.progress import Progress, silent

@@ -3,139 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from sprat.data.dataset import Dataset
 from sprat.errors import DataError, OptionError
 from sprat.evaluate.interval import paired_interval
-from sprat.evaluate.reading import Answers, Reading, answers, divergence, same
+from sprat.evaluate.predict import BATCH, mixing_operator, predict_all
+from sprat.evaluate.reading import Answers, MeanDivergence, Reading, answers, divergence, same
 from sprat.evaluate.types import Evaluation, Flip, OutputDistance
 from sprat.model.inspect import fixed_batch
-from sprat.model.session import Feeds, Outputs, is_weight_only, open_session, predict
-from sprat.parallel import cores
+from sprat.model.session import Outputs
 from sprat.progress import Progress, silent
-from sprat.spread import ALONE, Spread, Task
+from sprat.spread import ALONE, Spread
 
 #: A user's metric: outputs and labels to one score per sample, 0 to 1, higher is better.
 Metric = Callable[[Outputs, NDArray[np.int64] | None], NDArray[np.float64]]
 
-#: Samples in one run of a model whose batch axis is dynamic.
-BATCH = 8
-_MAX_OUTPUT_BYTES = 2**31
-#: Batches a core that one who takes part gets at a time.
-_PIECE = 4
 
-
-def batch_size(model: onnx.ModelProto) -> int:
-    """Return how many samples go into one run: the first input's fixed batch size, or 8."""
-    return fixed_batch(model) or BATCH
-
-
-@dataclass(frozen=True, eq=False)
-class Answering(Task[range, Outputs]):
-    """Runs a model over batches of a set, given by their numbers.
+@dataclass(frozen=True)
+class JointDivergence:
+    """The mean over several outputs of each one's mean divergence.
 
     Attributes:
-        model: The model. Quantized weights of a weight-only model are expanded once at load.
-        dataset: The samples.
-        size: Samples in one run; the last batch is filled up with its last sample.
+        parts: One for each output.
     """
 
-    model: onnx.ModelProto | Path
-    dataset: Dataset
-    size: int
+    parts: tuple[MeanDivergence, ...]
 
-    @cached_property
-    def session(self) -> ort.InferenceSession:
-        """What runs it."""
-        return open_session(self.model, fold_weights=is_weight_only(self.model))
-
-    def __call__(self, numbers: range) -> Iterator[Outputs]:
-        """Yield the outputs of each batch."""
-        return predict(self.session, (self._feeds(number) for number in numbers))
-
-    def _feeds(self, number: int) -> Feeds:
-        first = number * self.size
-        last = min(first + self.size, len(self.dataset.samples))
-        return _padded(self.dataset.batch(range(first, last)), self.size)
-
-
-def predict_all(
-    model: onnx.ModelProto | Path,
-    dataset: Dataset,
-    size: int,
-    progress: Progress = silent,
-    spread: Spread = ALONE,
-) -> Outputs:
-    """Run a model over a whole set.
-
-    Args:
-        model: The model. Quantized weights of a weight-only model are expanded once at load.
-        dataset: The samples.
-        size: Samples in one run.
-        progress: Told how many samples are done.
-        spread: Who takes part.
-
-    Returns:
-        Each output over all samples.
-
-    Raises:
-        DataError: The outputs would not fit in memory.
-        ShapeMismatchError: The samples do not fit the inputs.
-    """
-    task = Answering(model, dataset, size)
-    count = len(dataset.samples)
-    pieces = spread.pieces(math.ceil(count / size), _PIECE * cores())
-    parts: dict[str, list[NDArray[Any]]] = {}
-    done = 0
-    for outputs in spread.flat(task, pieces):
-        real = min(size, count - done)
-        for name, values in outputs.items():
-            parts.setdefault(name, []).append(_by_sample(name, values, size, real))
-        done += real
-        expected = sum(p[0].nbytes for p in parts.values()) / size * count
-        if expected > _MAX_OUTPUT_BYTES:
-            raise DataError(
-                f"the outputs of {count} samples take {expected / 1e9:.1f} GB.",
-                hint="Take fewer samples with --limit.",
-            )
-        progress("running the model", done, count)
-    return {name: np.concatenate(part) for name, part in parts.items()}
-
-
-def _padded(feeds: dict[str, Any], size: int) -> dict[str, Any]:
-    """Repeat the last sample until the batch is full, for models of a fixed batch size."""
-    short = {k: size - len(v) for k, v in feeds.items()}
-    if not any(short.values()):
-        return feeds
-    return {k: np.concatenate([v, np.repeat(v[-1:], short[k], axis=0)]) for k, v in feeds.items()}
-
-
-def _by_sample(name: str, values: NDArray[Any], size: int, real: int) -> NDArray[Any]:
-    """Return the outputs of the real samples of a batch, along the first axis."""
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
-        raise DataError(
-            f"output {name!r} is no tensor of numbers (a sequence, a map or text).",
-            hint="Export the model with tensors of scores as its outputs.",
-        )
-    if size == 1:
-        values = np.atleast_1d(values)  # a Squeeze of all axes takes that of one sample along
-    if values.ndim == 0 or len(values) != size:
-        raise DataError(
-            f"output {name!r} has shape {list(values.shape)} for {size} samples; "
-            "its first axis must be the samples.",
-            hint="Choose another output with --output.",
-        )
-    return values[:real]
+    def __call__(self, reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
+        """Return the mean over all outputs, samples and batches."""
+        return float(np.mean([part(reference, model) for part in self.parts]))
 
 
 @dataclass(frozen=True)
@@ -146,11 +50,12 @@ class Reference:
         dataset: The samples.
         split: Their name in reports.
         reading: How the primary output is read.
-        outputs: The original's outputs.
+        outputs: The original's outputs, those that are measured.
         answers: The original's answers.
         scores: ``[N]`` the original's score on each sample.
         size: Samples in one run.
         metric: The user's metric, if any, and its name.
+        others: The same for each further output that decides; the worst of all counts.
     """
 
     dataset: Dataset
@@ -161,6 +66,18 @@ class Reference:
     scores: NDArray[np.float64]
     size: int
     metric: tuple[str, Metric] | None = None
+    others: tuple[Reference, ...] = ()
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """How each output that decides is read, the primary one first."""
+        return (self.reading, *(other.reading for other in self.others))
+
+    @property
+    def divergence(self) -> MeanDivergence | JointDivergence:
+        """What steers a search: the divergence of all outputs that decide."""
+        parts = tuple(MeanDivergence(reading) for reading in self.readings)
+        return parts[0] if len(parts) == 1 else JointDivergence(parts)
 
     @property
     def accuracy(self) -> float:
@@ -173,14 +90,20 @@ class Reference:
         return labels_of(self.dataset)
 
     def evaluate(
-        self, model: onnx.ModelProto | Path, progress: Progress = silent, spread: Spread = ALONE
+        self,
+        model: onnx.ModelProto | Path,
+        progress: Progress = silent,
+        spread: Spread = ALONE,
+        size: int | None = None,
     ) -> Evaluation:
         """Measure a model against the original on these samples.
 
         Args:
-            model: The model; it must have the original's outputs.
+            model: The model; it must have the outputs that are measured.
             progress: Told how many samples are done.
             spread: Who takes part.
+            size: Samples in one run; by default as many as the original's, where the model takes
+                them and treats each sample for itself.
 
         Returns:
             Scores, the paired difference with its interval, agreement, output error and flips.
@@ -188,16 +111,24 @@ class Reference:
         Raises:
             DataError: The model lacks an output of the original, or gives another shape.
         """
-        return self.compare(predict_all(model, self.dataset, self.size, progress, spread))
+        size = size or self._size_of(model)
+        names = tuple(self.outputs)
+        return self.compare(predict_all(model, self.dataset, size, progress, spread, names))
+
+    def _size_of(self, model: onnx.ModelProto | Path) -> int:
+        """Return how many samples of a run a candidate takes; a page sends it one."""
+        if isinstance(model, Path):
+            return self.size
+        return fixed_batch(model) or (1 if mixing_operator(model) else self.size)
 
     def compare(self, outputs: Outputs) -> Evaluation:
         """Measure what a model gave on these samples, wherever it ran.
 
         Args:
-            outputs: Each output over all samples.
+            outputs: Each measured output over all samples.
 
         Returns:
-            As :meth:`evaluate`.
+            As :meth:`evaluate`; where several outputs decide, that of the one that lost most.
 
         Raises:
             DataError: An output of the original is missing, or has another shape.
@@ -209,22 +140,36 @@ class Reference:
                     f"output {name!r} has shape {list(values.shape)} in the reference and "
                     f"{'no counterpart' if got is None else list(got.shape)} in the model."
                 )
-        theirs = answers(outputs, self.reading)
-        agree = same(self.answers, theirs, self.reading)
-        scores = score(theirs, self.answers, outputs, self)
-        name = self.reading.output
-        spread = divergence(self.outputs[name], outputs[name], self.reading)
+        found = [self._compared(outputs, reading) for reading in self._deciding()]
+        return max(found, key=lambda evaluation: evaluation.drop)
+
+    def _deciding(self) -> tuple[Reading, ...]:
+        """Return what decides: a user's metric has all outputs already."""
+        return self.reading.deciding if self.metric is None else (self.reading,)
+
+    def _compared(self, outputs: Outputs, reading: Reading) -> Evaluation:
+        """Measure by one output; labels and the user's metric are about the primary one."""
+        is_primary = reading == self.reading
+        ours = self.answers if is_primary else answers(self.outputs, reading)
+        theirs = answers(outputs, reading)
+        agree = same(ours, theirs, reading)
+        before = self.scores if is_primary else np.ones(len(agree))
+        after = score(theirs, ours, outputs, self) if is_primary else agree
+        cosine = "cosine" if reading.kind == "vector" else "agreement"
+        name = reading.output
+        spread = divergence(self.outputs[name], outputs[name], reading)
         return Evaluation(
             split=self.split,
-            samples=len(self.scores),
-            metric=metric_name(self),
-            reference=self.accuracy,
-            model=float(scores.mean()),
-            drop=100 * float((self.scores - scores).mean()),
-            interval=paired_interval(self.scores, scores),
+            samples=len(before),
+            metric=metric_name(self) if is_primary else cosine,
+            reference=float(before.mean()),
+            model=float(after.mean()),
+            drop=100 * float((before - after).mean()),
+            interval=paired_interval(before, after),
             agreement=float(agree.mean()),
             error=_output_error(self.outputs, outputs, float(spread.mean())),
-            flips=self._flips(theirs, agree),
+            flips=self._flips(theirs, agree) if is_primary else (),
+            worst=f"output {name!r}" if self.reading.others else "",
         )
 
     def _flips(self, theirs: Answers, agree: NDArray[np.float64]) -> tuple[Flip, ...]:
@@ -258,6 +203,7 @@ def reference_on(
     metric: tuple[str, Metric] | None = None,
     progress: Progress = silent,
     spread: Spread = ALONE,
+    names: Sequence[str] = (),
 ) -> Reference:
     """Run the original over a set and keep its answers.
 
@@ -265,21 +211,23 @@ def reference_on(
         model: The original.
         dataset: The samples.
         split: Their name in reports.
-        reading: How the primary output is read.
+        reading: How the outputs that decide are read.
         outputs: The original's outputs on this set, where they are known already.
         size: Samples in one run.
         metric: The user's metric, if any, and its name.
         progress: Told how many samples are done.
         spread: Who takes part.
+        names: Outputs that are run beside those that decide, such as a metric's.
 
     Returns:
         The reference.
     """
-    got = outputs if outputs is not None else predict_all(model, dataset, size, progress, spread)
-    mine = answers(got, reading)
-    base = Reference(dataset, split, reading, got, mine, np.zeros(0), size, metric)
-    scores = score(mine, mine, got, base)
-    return Reference(dataset, split, reading, got, mine, scores, size, metric)
+    if outputs is None:
+        wanted = dict.fromkeys([*(read.output for read in reading.deciding), *names])
+        outputs = predict_all(model, dataset, size, progress, spread, tuple(wanted))
+    mine = answers(outputs, reading)
+    base = Reference(dataset, split, reading, outputs, mine, np.zeros(0), size, metric)
+    return replace(base, scores=score(mine, mine, outputs, base))
 
 
 def labels_of(dataset: Dataset) -> NDArray[np.int64] | None:

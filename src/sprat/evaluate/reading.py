@@ -32,6 +32,7 @@ class Reading:
         threshold: For ``logit``: above it the answer is class 1.
         blank: For ``sequence``: the class that stands for nothing between symbols (CTC, Graves et
             al. 2006), which is dropped after repeats are collapsed; -1 where there is none.
+        others: How the other outputs that decide are read; none of them has others.
     """
 
     output: str
@@ -39,6 +40,12 @@ class Reading:
     probability: bool = False
     threshold: float = 0.0
     blank: int = -1
+    others: tuple[Reading, ...] = ()
+
+    @property
+    def deciding(self) -> tuple[Reading, ...]:
+        """How each output that decides is read, the primary one first."""
+        return (self, *self.others)
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def guess_reading(
         outputs: Its outputs on some samples.
         classes: Names of the classes of the data; empty without labels.
         kind: Overrides the guess.
-        name: Name of the primary output; the first by default.
+        name: Name of the output that decides; by default all of them do, the first is primary.
         threshold: Overrides 0 (logit) or 0.5 (probability).
 
     Returns:
@@ -100,14 +107,20 @@ def guess_reading(
     notes = []
     if kind is None:
         notes.append(f"output {output!r} of shape {list(values.shape)} is read as {chosen}")
-    if name is None and len(outputs) > 1:
-        notes.append(f"of {len(outputs)} outputs the first, {output!r}, decides (--output)")
+    others: list[Reading] = []
+    for other in (other for other in outputs if name is None and other != output):
+        found, said = guess_reading(model, outputs, name=other)
+        others.append(found)
+        notes += said
+    if others:
+        notes.append(f"each of the {len(others) + 1} outputs decides, the worst counts (--output)")
     default = 0.5 if probability else 0.0
     limit = default if threshold is None else threshold
     blank = _guess_blank(values) if chosen == "sequence" else -1
     if blank >= 0:
         notes.append(f"class {blank} is the commonest and first or last: read as the CTC blank")
-    return Reading(output, chosen, probability, limit, blank=blank), tuple(notes)
+    reading = Reading(output, chosen, probability, limit, blank=blank, others=tuple(others))
+    return reading, tuple(notes)
 
 
 def producer_of(model: onnx.ModelProto, output: str) -> str:
@@ -268,22 +281,23 @@ def divergence(reference: Array, model: Array, reading: Reading) -> NDArray[np.f
 
 @dataclass(frozen=True)
 class MeanDivergence:
-    """The mean divergence of the primary output over batches.
+    """The mean divergence over batches, of the output that diverges most.
 
     Attributes:
-        reading: Says which output is the primary one, and what it is.
+        reading: Says which outputs decide, and what they are.
     """
 
     reading: Reading
 
     def __call__(self, reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
-        """Return the mean over all samples of all batches."""
-        name = self.reading.output
-        parts = [
-            divergence(a[name], b[name], self.reading)
-            for a, b in zip(reference, model, strict=True)
-        ]
-        return float(np.concatenate(parts).mean())
+        """Return the mean over all samples of all batches, of the output with the largest."""
+        return max(_mean(reference, model, reading) for reading in self.reading.deciding)
+
+
+def _mean(reference: Sequence[Outputs], model: Sequence[Outputs], reading: Reading) -> float:
+    name = reading.output
+    parts = [divergence(a[name], b[name], reading) for a, b in zip(reference, model, strict=True)]
+    return float(np.concatenate(parts).mean())
 
 
 def best_order(answered: Array, labels: Array, classes: int) -> tuple[tuple[int, ...], float]:

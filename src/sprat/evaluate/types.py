@@ -75,6 +75,7 @@ class Evaluation:
         agreement: Share of the samples with the same answer, 0 to 1.
         error: Distance of the raw outputs.
         flips: Samples with different answers, surest reference answers first.
+        worst: Which of several outputs decided: the one that lost most; empty where there is one.
     """
 
     split: str
@@ -87,6 +88,7 @@ class Evaluation:
     agreement: float
     error: OutputDistance
     flips: tuple[Flip, ...] = ()
+    worst: str = ""
 
 
 @dataclass(frozen=True)

@@ -148,9 +148,9 @@ class _Refinement:
         self._reading, self._config = reading, config
         self._graph = Graph(model)
         self._fitted, held = divided(samples)
-        self._session, name = open_session(model), reading.output
+        self._session = open_session(model)
         self._answers: dict[int, NDArray[Any]] = {}
-        wanted = list(predict(self._session, held, [name]))
+        wanted = list(predict(self._session, held, [r.output for r in reading.deciding]))
         self._look = Look(model, held, wanted, MeanDivergence(reading))
         self._weights = Weights(point)
 

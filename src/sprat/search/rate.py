@@ -192,6 +192,9 @@ def calibration_batches(
     total = len(dataset.samples)
     taken = min(count, total)
     chosen = tuple(i * total // taken for i in range(taken))
+    if dataset.is_ragged:  # each sample fills a run
+        chosen, taken = tuple(i for i in chosen for _ in range(size)), taken * size
+        fixed = True
     each = size if fixed else max(1, min(size, taken // _LEAST_BATCHES))
     return Batches(_Evenly(dataset, chosen, each), range(taken // each))
 

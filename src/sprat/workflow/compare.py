@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sprat.data.options import DataOptions
+from sprat.evaluate.outputs import run_size
 from sprat.evaluate.speed import measure_speed
 from sprat.evaluate.types import Evaluation, Speed
 from sprat.model.load import load, total_bytes
@@ -71,7 +72,10 @@ def compare_in(
 ) -> Comparison:
     """Compare a model with the original of a setting that is open already."""
     other = load(model)
-    evaluation = setting.reference.evaluate(other, progress)
+    reference = setting.reference
+    size, why = run_size(other, reference.dataset, tuple(reference.outputs))
+    notes = (*setting.notes, *((f"{model.name}: {why}",) if why and reference.size > 1 else ()))
+    evaluation = reference.evaluate(other, progress, size=size)
     one = setting.calibration(1)[0]
     speed = measure_speed(setting.model, other, one, progress=progress)
     progress("compressing", 0, 2)
@@ -79,4 +83,4 @@ def compare_in(
     progress("compressing", 1, 2)
     after = wire_bytes(total_bytes(model))
     progress("compressing", 2, 2)
-    return Comparison(evaluation, speed, before, after, setting.notes)
+    return Comparison(evaluation, speed, before, after, notes)

@@ -15,7 +15,8 @@ from sprat.data.dataset import Dataset
 from sprat.data.options import DataOptions
 from sprat.data.sources import open_data
 from sprat.errors import DataError
-from sprat.evaluate.evaluate import Reference, predict_all, reference_on
+from sprat.evaluate.evaluate import Reference, reference_on
+from sprat.evaluate.predict import predict_all
 from sprat.graph import proof
 from sprat.model.inspect import fixed_batch, tensor_infos
 from sprat.model.load import load
@@ -134,7 +135,7 @@ def on_data(
         dataset,
         split,
         setting.reference.reading,
-        outputs=predict_all(model, dataset, size, progress),
+        outputs=predict_all(model, dataset, size, progress, names=tuple(setting.reference.outputs)),
         size=size,
         metric=setting.reference.metric,
     )

@@ -276,7 +276,7 @@ def _joined(
         return proof
     if ground.own is None:
         return replace(proof, difference=_difference(ground.noise, found.answers))
-    answered = _joined_rows(found.answers)
+    answered = _joined_rows(found.answers, tuple(ground.own.outputs))
     return replace(
         proof,
         against_native=ground.own.compare(answered),
@@ -285,10 +285,12 @@ def _joined(
     )
 
 
-def _joined_rows(parts: Sequence[Outputs]) -> Outputs:
+def _joined_rows(parts: Sequence[Outputs], names: Sequence[str]) -> Outputs:
     """Put the first row of each run together: the others repeat the same sample."""
     return {
-        name: np.concatenate([np.atleast_1d(part[name])[:1] for part in parts]) for name in parts[0]
+        name: np.concatenate([np.atleast_1d(part[name])[:1] for part in parts])
+        for name in names
+        if name in parts[0]
     }
 
 
@@ -323,6 +325,6 @@ def _seen(ground: Ground, own: Reference, found: _Found, answered: Outputs) -> S
         exact += off == 0.0
         largest = max(largest, off)
     reading = own.reading
-    looked = _joined_rows(outputs)
+    looked = _joined_rows(outputs, tuple(own.outputs))
     equal = same(answers(answered, reading), answers(looked, reading), reading)
     return Seen(len(prepared), exact / len(prepared), largest, int(np.sum(equal < 0.5)))

@@ -14,14 +14,9 @@ from sprat.data.labels import listed_classes
 from sprat.data.options import DataOptions, read_options
 from sprat.data.sources import Data, open_data
 from sprat.errors import OptionError
-from sprat.evaluate.evaluate import (
-    Metric,
-    Reference,
-    batch_size,
-    labels_of,
-    predict_all,
-    reference_on,
-)
+from sprat.evaluate.evaluate import Metric, Reference, labels_of, reference_on
+from sprat.evaluate.outputs import Measurable, find_measurable
+from sprat.evaluate.predict import predict_all
 from sprat.evaluate.reading import Reading, answers, best_order, guess_reading
 from sprat.files import is_there
 from sprat.imported import importable, imported
@@ -72,8 +67,8 @@ class Setting:
         taken = min(count, total)
         chosen = [i * total // taken for i in range(taken)]
         fixed = fixed_batch(self.model) or 1
-        if fixed == 1:
-            return [source.batch([i]) for i in chosen]
+        if fixed == 1 or source.is_ragged:
+            return [source.batch([i] * fixed) for i in chosen]
         groups = [chosen[i : i + fixed] for i in range(0, len(chosen), fixed)]
         return [source.batch((g * fixed)[:fixed]) for g in groups]
 
@@ -90,6 +85,7 @@ class Setting:
             metric=self.reference.metric,
             progress=progress,
             spread=spread,
+            names=tuple(self.reference.outputs),
         )
 
 
@@ -129,22 +125,55 @@ def open_setting(
     if split not in get_args(Split):
         raise OptionError(f"must be val or test, got {split!r}.", where="--split")
     dataset = found.final if split == "test" else found.choice
-    size = batch_size(model)
-    outputs = predict_all(model, dataset, size, progress, spread)
+    measurable = find_measurable(model, dataset, chosen.outputs)
+    decides = _decides(model, measurable, dataset, chosen)
+    names = measurable.names if chosen.metric or decides is None else (decides,)
+    outputs = predict_all(model, dataset, measurable.size, progress, spread, names)
     reading, guesses = guess_reading(
         model,
         outputs,
         classes=dataset.classes,
         kind=chosen.kind,
-        name=chosen.name,
+        name=decides,
         threshold=chosen.threshold,
     )
     metric = (chosen.metric, _metric(chosen.metric)) if chosen.metric else None
     reference = reference_on(
-        model, dataset, split, reading, outputs=outputs, size=size, metric=metric
+        model, dataset, split, reading, outputs=outputs, size=measurable.size, metric=metric
     )
+    if decides is not None and len(measurable.names) > 1:
+        guesses += (
+            f"of {len(measurable.names)} outputs the first, {decides!r}, decides (--output)",
+        )
+    guesses += measurable.notes
     notes = (*found.notes, *guesses, *sanity(reference))
     return Setting(path, model, found, chosen, reference, notes, options or NOTHING_SAID)
+
+
+def _decides(
+    model: onnx.ModelProto, measurable: Measurable, dataset: Dataset, options: DataOptions
+) -> str | None:
+    """Return the output that alone decides; None where all that were selected or found do.
+
+    Labels and a metric say which answer matters. Without them nothing does, so every output must
+    hold.
+    """
+    first = measurable.names[0]
+    if options.outputs or len(measurable.names) == 1:
+        return None
+    if options.metric is not None:
+        return first
+    if not dataset.classes:
+        return None
+    reading, _ = guess_reading(
+        model,
+        measurable.outputs,
+        classes=dataset.classes,
+        kind=options.kind,
+        name=first,
+        threshold=options.threshold,
+    )
+    return first if reading.kind not in ("sequence", "vector") else None
 
 
 def found_options(setting: Setting) -> DataOptions:
@@ -158,9 +187,14 @@ def found_options(setting: Setting) -> DataOptions:
         **known,
         labels=labels or None,
         kind=reading.kind,
-        name=reading.output,
+        name=_names(setting.reference),
         threshold=reading.threshold if reading.kind == "logit" else None,
     )
+
+
+def _names(reference: Reference) -> str | tuple[str, ...]:
+    names = tuple(reading.output for reading in reference.reading.deciding)
+    return names if len(names) > 1 else names[0]
 
 
 def check_class(kind: str, where: str, hint: str = "") -> None:

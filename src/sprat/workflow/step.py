@@ -13,7 +13,9 @@ from sprat.data.noise import Noise
 from sprat.data.options import DataOptions
 from sprat.distillation.extra import require
 from sprat.errors import OptionError
-from sprat.evaluate.evaluate import batch_size, predict_all, reference_on
+from sprat.evaluate.evaluate import reference_on
+from sprat.evaluate.outputs import find_measurable
+from sprat.evaluate.predict import predict_all
 from sprat.evaluate.reading import guess_reading
 from sprat.evaluate.speed import measure_speed
 from sprat.graph.simplify import Simplified, simplify
@@ -206,9 +208,10 @@ def _compare_on_noise(
     path: Path, model: onnx.ModelProto, other: onnx.ModelProto, seed: int, progress: Progress
 ) -> Comparison:
     noise = Noise(tensor_infos(model), tuple(range(_NOISE)), seed)
-    size = batch_size(model)
-    outputs = predict_all(model, noise, size)
-    reading, _ = guess_reading(model, outputs)
+    measurable = find_measurable(model, noise)
+    size = measurable.size
+    outputs = predict_all(model, noise, size, names=measurable.names)
+    reading, _ = guess_reading(model, outputs, name=measurable.names[0])
     reference = reference_on(model, noise, "noise", reading, outputs=outputs, size=size)
     evaluation = reference.evaluate(other)
     one = noise.batch([0] * (fixed_batch(model) or 1))

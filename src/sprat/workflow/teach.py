@@ -81,7 +81,8 @@ def teach(
     _try_out(body, intake, contract, train_set)
     whole = Whole(contract, intake, body)
     fixed = fixed_batch(setting.model)
-    teacher = Teacher(contract, fixed, asked.out / ".work" / f"answers-{_answers(asked)}")
+    alone = 1 if setting.reference.size == 1 else None
+    teacher = Teacher(contract, fixed or alone, asked.out / ".work" / f"answers-{_answers(asked)}")
     answers = None
     if recipe.asked == "once":
         with clock.stage("ask the teacher"):
