@@ -188,6 +188,8 @@ class Proof:
         against_native: The model in the browser against itself in native ONNX Runtime, on the same
             inputs; None where it does not load.
         against_original: The model in the browser against the original in native ONNX Runtime.
+        native_drop: Points that the model in native ONNX Runtime loses against the original on the
+            same samples: what ``against_original`` loses beyond it is the browser's.
         difference: Largest absolute difference of an output from native's on seeded noise, where
             no data was given.
         seen: The page's own preprocessing; None where the samples are no images.
@@ -220,3 +222,4 @@ class Proof:
     operators: tuple[OperatorCheck, ...] = ()
     notes: tuple[str, ...] = ()
     lean: LeanTry | None = None
+    native_drop: float | None = None

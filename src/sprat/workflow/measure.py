@@ -281,6 +281,7 @@ def _joined(
         proof,
         against_native=ground.own.compare(answered),
         against_original=ground.reference.compare(answered) if ground.reference else None,
+        native_drop=ground.reference.compare(ground.own.outputs).drop if ground.reference else None,
         seen=_seen(ground, ground.own, found, answered),
     )
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sprat.browser.types import LeanTry, Proof
 from sprat.data.options import DataOptions
 from sprat.errors import OptionError
+from sprat.evaluate.types import Evaluation
 from sprat.model.load import load, model_file
 from sprat.model.wire import NETWORKS_MBPS, RUNTIME_BROTLI_BYTES, download_seconds
 from sprat.progress import Progress, silent
 from sprat.workflow.compare import Comparison, compare_in
 from sprat.workflow.compile import Trial, spread_feeds, tried
+from sprat.workflow.confidence import browser_drop, doubt_of_drop, doubt_of_speed
 from sprat.workflow.measure import NO_VISITS
 from sprat.workflow.plan import SAMPLES, Plan
 from sprat.workflow.prove import prove
@@ -31,12 +33,14 @@ class Check:
         figure: What was measured, in words.
         bar: What it was held against, in words; empty where nothing was asked.
         holds: Whether the bar is held.
+        doubt: Why that is not shown: the interval reaches beyond the bar. Empty where it does not.
     """
 
     name: str
     figure: str
     bar: str
     holds: bool
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ def verify(
     max_time_ratio: float | None = None,
     max_browser_drop: float | None = None,
     max_first_prediction: tuple[float, float] | None = None,
+    confident: bool = False,
     options: DataOptions | None = None,
     split: Split = "test",
     limit: int | None = None,
@@ -77,9 +82,11 @@ def verify(
         max_drop: Points that accuracy may fall.
         max_bytes: br-11 bytes that the model may have.
         max_time_ratio: Native time over the original's that it may take.
-        max_browser_drop: Points that accuracy may fall in a real browser against the original.
+        max_browser_drop: Points that accuracy may fall in a real browser against the original:
+            native's drop on all samples, and what the browser adds on those that it answers.
         max_first_prediction: Seconds to the first prediction of a first visit, and at how many
             Mbps. Either of these two starts a browser.
+        confident: A bar is held only where the upper end of the figure's interval is, too.
         options: Preprocessing and output options; they go before ``sprat.toml``.
         split: ``test`` or ``val``.
         limit: At most so many samples of each split.
@@ -100,7 +107,13 @@ def verify(
     # How the data is read is known beside the original; beside the model it may be unknown.
     feeds = spread_feeds(setting.reference.dataset, loaded, _LEAN_SAMPLES)
     lean = tried(path, loaded, Trial(feeds), progress)
+    e, speed = found.evaluation, found.speed
+    doubts = {
+        "accuracy": doubt_of_drop(e.drop, e.interval, e.samples, max_drop),
+        "speed": doubt_of_speed(speed, max_time_ratio),
+    }
     checks = _checks(found, max_drop, max_bytes, max_time_ratio)
+    checks = tuple(_doubted(check, doubts.get(check.name, ""), confident) for check in checks)
     checks += () if lean is None else (_lean_check(lean),)
     if max_browser_drop is None and max_first_prediction is None:
         return Verdict(checks, found)
@@ -115,7 +128,7 @@ def verify(
         record=False,
         progress=progress,
     )
-    checks += _browser_checks(proof, max_browser_drop, max_first_prediction)
+    checks += _browser_checks(e, proof, max_browser_drop, max_first_prediction, confident)
     return Verdict(checks, found, proof)
 
 
@@ -191,23 +204,42 @@ def _lean_check(lean: LeanTry) -> Check:
     return Check("lean runtime", figure, "", True)
 
 
+def _doubted(check: Check, doubt: str, confident: bool) -> Check:
+    """Return a check with its doubt; who wants to be confident takes a doubt for a no."""
+    return replace(check, doubt=doubt, holds=check.holds and not (confident and doubt))
+
+
 def _browser_checks(
-    proof: Proof, max_drop: float | None, first: tuple[float, float] | None
+    native: Evaluation,
+    proof: Proof,
+    max_drop: float | None,
+    first: tuple[float, float] | None,
+    confident: bool,
 ) -> tuple[Check, ...]:
-    loading, e = proof.loading, proof.against_original
+    loading = proof.loading
     figure = f"loads in {proof.browser}" if loading.loads else f"does not load: {loading.cause}"
     checks = [Check("browser", figure, "loads", loading.loads)]
-    if max_drop is not None and e is not None:
-        figure = (
-            f"{e.metric} {e.model:.2%} of {e.samples} {e.split} samples, drop {e.drop:+.2f} points "
-            f"(95 % {e.interval.low:+.2f} to {e.interval.high:+.2f})"
-        )
-        checks.append(
-            Check("accuracy in it", figure, f"at most {max_drop:g} points", e.drop <= max_drop)
-        )
+    if max_drop is not None and proof.against_original is not None:
+        checks.append(_browser_drop_check(native, proof, max_drop, confident))
     if first is not None and loading.loads:
         checks.append(_visit_check(proof, first[0]))
     return tuple(checks)
+
+
+def _browser_drop_check(
+    native: Evaluation, proof: Proof, max_drop: float, confident: bool
+) -> Check:
+    own = proof.against_native
+    assert own is not None
+    drop, interval = browser_drop(native, proof)
+    figure = (
+        f"drop {drop:+.2f} points (95 % {interval.low:+.2f} to {interval.high:+.2f}): native's "
+        f"{native.drop:+.2f} on all {native.samples} {native.split} samples, and "
+        f"{drop - native.drop:+.2f} on the {own.samples} that the browser answered, "
+        f"{len(own.flips)} of them differently"
+    )
+    check = Check("accuracy in it", figure, f"at most {max_drop:g} points", drop <= max_drop)
+    return _doubted(check, doubt_of_drop(drop, interval, own.samples, max_drop), confident)
 
 
 def _visit_check(proof: Proof, most: float) -> Check:
