@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from sprat.graph.merging import drop_zero_states, merge_products, merge_reshapes
 from sprat.graph.transforms import (
     TARGET_OPSET,
     Transform,
@@ -19,6 +20,7 @@ from sprat.graph.transforms import (
     rules,
     slim,
     strip_metadata,
+    with_shapes,
 )
 
 
@@ -31,6 +33,8 @@ class Pass:
         description: What it does, in one line.
         library: Who does it.
         run: Returns a new model; the given one stays as it is.
+        counts_shapes: Inferred shapes count among the bytes that it saves; for other passes they
+            do not, because all are dropped in the end.
         needed: Kept although it does not make the model smaller, because later steps need it.
     """
 
@@ -39,15 +43,10 @@ class Pass:
     library: str
     run: Transform
     needed: bool = False
+    counts_shapes: bool = False
 
 
 _ALL = (
-    Pass(
-        "strip_metadata",
-        "drop inferred shapes, doc strings and exporters' notes",
-        "sprat",
-        strip_metadata,
-    ),
     Pass(
         "remove_initializer_from_input",
         "take weights out of the list of inputs, where no pass may fold them",
@@ -176,6 +175,31 @@ _ALL = (
         slim(),
     ),
     Pass(
+        "fold_symbolic_shapes",
+        "compute from inferred shapes what does not depend on a free axis",
+        "onnxslim",
+        # A product that becomes a Gemm between two Reshapes adds nodes, which undoes all of it.
+        with_shapes(slim(patterns_without=["FusionGemm"])),
+    ),
+    Pass(
+        "merge_reshapes",
+        "merge Reshape, Squeeze, Unsqueeze and Flatten in a row into one Reshape",
+        "sprat",
+        with_shapes(merge_reshapes),
+    ),
+    Pass(
+        "drop_zero_states",
+        "leave out the initial states of recurrent layers that are zero",
+        "sprat",
+        drop_zero_states,
+    ),
+    Pass(
+        "merge_products",
+        "merge products with one input, such as queries, keys and values, into one and Split",
+        "sprat",
+        merge_products,
+    ),
+    Pass(
         "fuse_hardswish",
         "merge Add, Clip, Div and Mul into HardSwish",
         "onnxscript",
@@ -192,6 +216,13 @@ _ALL = (
         "keep equal initializers once",
         "onnx-ir",
         ir_pass("DeduplicateHashedInitializersPass"),
+    ),
+    Pass(
+        "strip_metadata",
+        "drop inferred shapes, doc strings and exporters' notes",
+        "sprat",
+        strip_metadata,
+        counts_shapes=True,
     ),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -13,7 +13,7 @@ import onnx
 from sprat.errors import OptionError, SpratError
 from sprat.graph.passes import PASSES, Pass, quiet
 from sprat.graph.proof import Proof, prepare
-from sprat.graph.transforms import strip_metadata
+from sprat.graph.transforms import strip_metadata, strip_notes
 from sprat.model.check import check
 from sprat.model.nodes import all_nodes
 from sprat.model.session import Feeds, first_line
@@ -36,8 +36,9 @@ class Step:
         kept: Whether its result was kept.
         nodes_before: Nodes before it, those of subgraphs too.
         nodes_after: Nodes after it.
-        bytes_before: Bytes of the model before it.
-        bytes_after: Bytes after it.
+        bytes_before: Bytes of the model before it, without inferred shapes, which the last pass
+            drops.
+        bytes_after: Bytes after it, likewise.
         max_abs_difference: Largest difference of any output on the check's inputs.
         reason: Why it was undone; empty where it was kept.
     """
@@ -108,7 +109,8 @@ def simplify(
             steps.append(found)
             current = after if found.kept else current
     progress("cleaning the graph", len(chosen), len(chosen))
-    return Simplified(current, tuple(steps))
+    shown = strip_metadata(current) if any(step.kept for step in steps) else current
+    return Simplified(shown, tuple(steps))
 
 
 def _chosen(only: Sequence[str] | None) -> list[Pass]:
@@ -125,6 +127,7 @@ def _chosen(only: Sequence[str] | None) -> list[Pass]:
 def _try(step: Pass, before: onnx.ModelProto, proof: Proof) -> tuple[Step | None, onnx.ModelProto]:
     """Run one pass and judge it; None where it changed nothing."""
     after, difference = before, 0.0
+    size = _full_size if step.counts_shapes else _bare_size
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -132,7 +135,7 @@ def _try(step: Pass, before: onnx.ModelProto, proof: Proof) -> tuple[Step | None
         reason = _changed_face(before, changed)
         if not reason:
             after = _with_face(before, changed)
-            if _same(before, after):
+            if _same(before, after, size):
                 return None, before
             check(after, step.name)
             difference, reason = proof.difference(after)
@@ -147,8 +150,8 @@ def _try(step: Pass, before: onnx.ModelProto, proof: Proof) -> tuple[Step | None
         not reason,
         _count_nodes(before),
         _count_nodes(after),
-        before.ByteSize(),
-        after.ByteSize(),
+        size(before),
+        size(after),
         difference,
         reason,
     )
@@ -168,7 +171,7 @@ def _changed_face(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
 
 def _with_face(before: onnx.ModelProto, after: onnx.ModelProto) -> onnx.ModelProto:
     """Give a result the shapes of inputs and outputs, and the metadata, that callers know."""
-    out = strip_metadata(after)
+    out = strip_notes(after)
     known = {v.name: v for v in (*before.graph.input, *before.graph.output)}
     for value in (*out.graph.input, *out.graph.output):
         value.CopyFrom(known.get(value.name, value))
@@ -191,9 +194,11 @@ def _key(value: onnx.ValueInfoProto) -> tuple[str, int]:
     return value.name, value.type.tensor_type.elem_type
 
 
-def _same(before: onnx.ModelProto, after: onnx.ModelProto) -> bool:
+def _same(
+    before: onnx.ModelProto, after: onnx.ModelProto, size: Callable[[onnx.ModelProto], int]
+) -> bool:
     """Say whether only names or order changed: the same parts, and no fewer bytes."""
-    return _parts(before) == _parts(after) and after.ByteSize() > before.ByteSize() - _SMALL
+    return _parts(before) == _parts(after) and size(after) > size(before) - _SMALL
 
 
 def _parts(model: onnx.ModelProto) -> tuple[object, ...]:
@@ -221,10 +226,26 @@ def _larger(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
     nodes = _count_nodes(after) - _count_nodes(before)
     if nodes > 0:
         return f"adds {nodes} nodes"
-    grown = after.ByteSize() - before.ByteSize()
+    grown = _bare_size(after) - _bare_size(before)
     if grown > (_SLACK_BYTES + before.ByteSize() // 100 if nodes < 0 else 0):
         return f"adds {grown:,} bytes"
     return ""
+
+
+def _full_size(model: onnx.ModelProto) -> int:
+    return model.ByteSize()
+
+
+def _bare_size(model: onnx.ModelProto) -> int:
+    """Return a model's bytes without inferred shapes, which are dropped in the end."""
+    graph = model.graph.ByteSize()
+    bare = graph - sum(1 + _framed(v.ByteSize()) for v in model.graph.value_info)
+    return model.ByteSize() - _framed(graph) + _framed(bare)
+
+
+def _framed(size: int) -> int:
+    """Return the bytes of a part of a protobuf message, with its length in front."""
+    return size + max(1, (size.bit_length() + 6) // 7)
 
 
 def _count_nodes(model: onnx.ModelProto) -> int:

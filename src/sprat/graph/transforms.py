@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -66,16 +66,33 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     return ir.to_proto(tree)
 
 
-def slim(*without: str) -> Transform:
-    """Return onnxslim, without some of its optimizations, as a function."""
+def slim(*without: str, patterns_without: Sequence[str] = ()) -> Transform:
+    """Return onnxslim as a function.
+
+    Args:
+        without: Optimizations of it that are left out.
+        patterns_without: Patterns of its fusions that are left out.
+    """
 
     def run(model: onnx.ModelProto) -> onnx.ModelProto:
         import onnxslim
 
         with redirect_stdout(io.StringIO()):  # its logger prints
             return onnxslim.slim(  # type: ignore[no-any-return]
-                copy_of(model), skip_optimizations=list(without) or None, verbose=False
+                copy_of(model),
+                skip_optimizations=list(without) or None,
+                skip_fusion_patterns=list(patterns_without) or None,
+                verbose=False,
             )
+
+    return run
+
+
+def with_shapes(transform: Transform) -> Transform:
+    """Return a pass that sees inferred shapes, those that follow from computed shapes included."""
+
+    def run(model: onnx.ModelProto) -> onnx.ModelProto:
+        return transform(onnx.shape_inference.infer_shapes(model, data_prop=True))
 
     return run
 
@@ -97,12 +114,19 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
     """Drop inferred shapes, doc strings and exporters' notes; the model's own metadata stay."""
-    out = copy_of(model)
+    out = strip_notes(model)
     del out.graph.value_info[:]
+    return out
+
+
+def strip_notes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop doc strings and exporters' notes, but not inferred shapes, which passes need."""
+    out = copy_of(model)
     del out.graph.metadata_props[:]
     out.graph.ClearField("doc_string")
-    parts: list[Any] = [*out.graph.node, *out.graph.initializer, *out.graph.input]
-    for part in (*parts, *out.graph.output):
+    graph = out.graph
+    parts: list[Any] = [*graph.node, *graph.initializer, *graph.value_info]
+    for part in (*parts, *graph.input, *graph.output):
         part.ClearField("doc_string")
         del part.metadata_props[:]
     return out
