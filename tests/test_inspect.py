@@ -81,7 +81,7 @@ def _macs(operator: str, data: list[int], weight: list[int], **attributes: objec
             opset_imports=[helper.make_opsetid("", 17)],
         )
     )
-    return sum(multiply_adds(out).values())
+    return sum(multiply_adds(out).counts.values())
 
 
 def test_multiply_adds_follow_the_textbook() -> None:
@@ -93,6 +93,65 @@ def test_multiply_adds_follow_the_textbook() -> None:
     assert _macs("Gemm", [5, 3], [3, 4]) == 5 * 3 * 4
     assert _macs("Gemm", [5, 3], [4, 3], transB=1) == 5 * 3 * 4
     assert _macs("Relu", [5, 3], [1]) == 0
+
+
+def _freed(*axes: int) -> onnx.ModelProto:
+    """Leave axes of the input free, and flatten as exports do: by the size of the first axis."""
+    b = Builder()
+    x = b.conv("input", "conv", 3, 8, stride=2)
+    size = b.node("Shape", [x], "shape")
+    first = b.node("Gather", [size, b.constant(np.array([0]), "zero")], "first")
+    to = b.node("Concat", [first, b.constant(np.array([-1]), "rest")], "to", axis=0)
+    flat = b.node("Reshape", [x, to], "flat")
+    b.node("MatMul", [flat, b.weight("head", 8 * 8 * 8, 10)], "output")
+    model = b.model({"input": [1, 3, 16, 16]}, {"output": [1, 10]}, name="freed")
+    for axis in axes:
+        for value in (model.graph.input[0], *(model.graph.output if axis == 0 else ())):
+            value.type.tensor_type.shape.dim[axis].dim_param = ("n", "c", "height", "width")[axis]
+    return model
+
+
+_FREED_WORK = 3 * 9 * 8 * 8 * 8 + 8 * 8 * 8 * 10
+
+
+def test_multiply_adds_are_of_one_sample_of_the_stated_size(tmp_path: Path) -> None:
+    assert _inspect(_freed(), tmp_path).multiply_adds == _FREED_WORK
+    assert _inspect(_freed(0), tmp_path).multiply_adds == _FREED_WORK
+    free = _inspect(_freed(0, 2, 3), tmp_path)
+    assert (free.multiply_adds, free.uncounted) == (0, 2)
+    assert free.free == ("height of 'input'", "width of 'input'")
+    path = save(_freed(0, 2, 3), tmp_path / "free.onnx")
+    stated = inspect(path, shapes={"input": (1, 3, 16, 16)})
+    assert (stated.multiply_adds, stated.uncounted) == (_FREED_WORK, 0)
+    sized = inspect(save(_freed(0, 1, 2, 3), path), size=(16, 16))
+    assert sized.multiply_adds == _FREED_WORK
+
+
+def test_the_command_line_says_what_is_not_counted(tmp_path: Path) -> None:
+    path = save(_freed(0, 2, 3), tmp_path / "model.onnx")
+    command = [sys.executable, "-m", "sprat", "inspect", str(path)]
+
+    def said(*words: str) -> str:
+        done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+        return " ".join((done.stdout + done.stderr).split())
+
+    assert "multiply-adds not counted: height of 'input', width of 'input' free" in said()
+    assert "0 M multiply-adds a sample" in said("--shape", "input=1x3x16x16")
+    assert "does not fit 'input'" in said("--shape", "1x4x16x16")
+    assert "must be INPUT=" in said("--shape", "other=1x3x16x16")
+    (tmp_path / "preprocessor_config.json").write_text('{"size": {"height": 16, "width": 16}}')
+    assert "not counted" not in said()
+
+
+def test_shapes_that_could_grow_are_not_followed() -> None:
+    """Each Concat doubles a vector of shapes: forty of them would fill a terabyte."""
+    b = Builder()
+    last = b.node("Shape", ["input"], "s0")
+    for i in range(1, 41):
+        last = b.node("Concat", [last, last], f"s{i}", axis=0)
+    b.node("Reshape", ["input", last], "output")
+    model = b.model({"input": ["n", 3]}, {"output": ["k"]}, name="doubling")
+    assert multiply_adds(model).counts == {}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

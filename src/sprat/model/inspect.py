@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -66,6 +66,8 @@ def inspect(
     *,
     exact: bool = False,
     wire: WireBytes | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    size: tuple[int, int] | None = None,
     progress: Progress = silent,
 ) -> Inspection:
     """Say what a model is, what it costs to download, and what to try next.
@@ -74,6 +76,8 @@ def inspect(
         path: The model's file.
         exact: Compress all of it (about 1 MB a second) instead of estimating from samples.
         wire: Its bytes on the wire, where they are known already.
+        shapes: Shapes of inputs by name, for counting multiply-adds.
+        size: Height and width of images, for the same where the model leaves them free.
         progress: Told how far the compression is.
 
     Returns:
@@ -84,7 +88,7 @@ def inspect(
     """
     model = load(path)
     weights = (*weight_tensors(model).values(), *inner_weights(model))
-    macs = multiply_adds(model)
+    work = multiply_adds(model, shapes, size)
     content = total_bytes(path)
     progress("compressing", 0, 1)
     wire = wire or wire_bytes(content, exact=exact)
@@ -103,8 +107,10 @@ def inspect(
         outputs=output_infos(model),
         operators=dict(Counter(n.op_type for n in model.graph.node).most_common()),
         dtypes=_dtypes(weights),
-        layers=find_layers(model, macs),
-        multiply_adds=sum(macs.values()),
+        layers=find_layers(model, work.counts),
+        multiply_adds=sum(work.counts.values()),
+        uncounted=work.uncounted,
+        free=work.free,
         waste=find_waste(model),
         wire=wire,
         downloads=tuple(

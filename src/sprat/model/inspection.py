@@ -91,7 +91,9 @@ class Inspection:
         operators: Count of nodes by operator type.
         dtypes: Bytes of initializers by element type.
         layers: Nodes with weights, largest first.
-        multiply_adds: Of one run with dynamic dimensions at 1.
+        multiply_adds: Of one sample; of those layers alone whose shapes are known.
+        uncounted: Layers that compute, and whose shapes depend on a free dimension.
+        free: Dimensions of inputs that no one stated; the first axis counts one sample.
         waste: What cleaning would remove, in words.
         wire: Bytes raw and on the wire.
         downloads: At 50, 10 and 1 Mbps.
@@ -116,3 +118,5 @@ class Inspection:
     wire: WireBytes
     downloads: tuple[Download, ...]
     advice: tuple[Advice, ...]
+    uncounted: int = 0
+    free: tuple[str, ...] = ()

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import onnx
 from onnx import helper
 from onnx.shape_inference import InferenceError
 
+from sprat.model.nodes import subgraphs
+
 #: Larger initializers hold weights, whose values never decide a shape.
 _WEIGHT_ELEMENTS = 256
 
+#: The values of shapes are not followed where a vector of them could grow beyond this.
+_LONGEST_VECTOR = 4096
+#: More axes than this has no tensor.
+_MOST_AXES = 64
+
 Shape = tuple[int, ...]
+#: None where a dimension is not known.
+PartialShape = tuple[int | None, ...]
 
 
 def infer_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
@@ -33,6 +42,68 @@ def infer_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
         found = model.graph
     shapes = {v.name: shape for v in _values(found) if (shape := _shape(v)) is not None}
     return shapes | {t.name: tuple(t.dims) for t in model.graph.initializer}
+
+
+def infer_partial_shapes(
+    model: onnx.ModelProto, inputs: Mapping[str, PartialShape]
+) -> dict[str, PartialShape]:
+    """Infer shapes from stated shapes of the inputs; what depends on others stays unknown.
+
+    Values of shapes are followed, too (a Reshape to what a Shape gave), unless they could grow.
+
+    Args:
+        model: A checked model.
+        inputs: Shapes by input, in place of those in the model.
+
+    Returns:
+        Shape by name of each input, initializer and activation whose rank is known.
+    """
+    light = _without_weights(model)
+    del light.graph.value_info[:]
+    for value in light.graph.input:
+        if value.name in inputs:
+            _state(value, inputs[value.name])
+    for value in light.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    try:
+        follow = _stays_short(light)
+        found = onnx.shape_inference.infer_shapes(light, data_prop=follow).graph
+    except (InferenceError, RuntimeError, ValueError, TypeError):
+        found = light.graph
+    shapes = {v.name: shape for v in _values(found) if (shape := _partial(v)) is not None}
+    return shapes | {t.name: tuple(t.dims) for t in model.graph.initializer}
+
+
+def _state(value: onnx.ValueInfoProto, shape: PartialShape) -> None:
+    dims = value.type.tensor_type.shape
+    del dims.dim[:]
+    for size in shape:
+        dim = dims.dim.add()
+        if size is not None:
+            dim.dim_value = size
+
+
+def _partial(value: onnx.ValueInfoProto) -> PartialShape | None:
+    kind = value.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    return tuple(d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim)
+
+
+def _stays_short(model: onnx.ModelProto) -> bool:
+    """Say whether no vector that is made of shapes can grow: forty Concats make 2^40 values."""
+    if model.functions or any(True for node in model.graph.node for _ in subgraphs(node)):
+        return False
+    lengths = {t.name: _elements(t) for t in model.graph.initializer}
+    for node in model.graph.node:
+        read = [lengths.get(name, 0) for name in node.input]
+        longest = sum(read) if node.op_type == "Concat" else max(read, default=0)
+        if node.op_type in ("Shape", "Constant"):
+            longest = _MOST_AXES
+        if longest > _LONGEST_VECTOR:
+            return False
+        lengths |= dict.fromkeys(node.output, longest)
+    return True
 
 
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -149,7 +149,11 @@ def _record(setting: Setting, found: Findings, clock: Clock, out: Path, content:
         student=_file(student.path) if student is not None else None,
         outputs=tuple(outputs),
         data=data_record(setting, train="calibration" if pupil is None else _TAUGHT_ON),
-        inspection=inspect(start, wire=found.before if start == setting.path else None),
+        inspection=inspect(
+            start,
+            wire=found.before if start == setting.path else None,
+            shapes={name: (1, *x.shape[1:]) for name, x in setting.data.choice.batch([0]).items()},
+        ),
         simplified=_simplified(found),
         candidates=tuple(records),
         choice=ChoiceRecord(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sprat.cli.options import JsonOption, ModelArgument
+from sprat.cli.options import JsonOption, ModelArgument, numbers
 from sprat.cli.screen import as_json, bar, megabytes, say, table
+from sprat.errors import OptionError
 
 if TYPE_CHECKING:
     from sprat.model.inspect import Inspection
@@ -21,6 +23,14 @@ def command(
         bool,
         typer.Option("--exact", help="Compress all of it instead of estimating from samples."),
     ] = False,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shape",
+            help="Shape of an input, such as input=1x3x224x224, for the count of multiply-adds. "
+            "Repeatable.",
+        ),
+    ] = None,
     all_layers: Annotated[bool, typer.Option("--all", help="Show every layer.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -30,15 +40,66 @@ def command(
     Examples:
       sprat inspect model.onnx
       sprat inspect model.onnx --json
+      sprat inspect model.onnx --shape input=1x3x224x224
     """
+    from sprat.data.options import read_options
     from sprat.model.inspect import inspect
 
+    shapes = _shapes(model, shape or [])
+    said = read_options(model, None)
+    size = said.crop or said.size
     with bar(quiet=json) as progress:
-        found = inspect(model, exact=exact, progress=progress)
+        found = inspect(model, exact=exact, shapes=shapes, size=size, progress=progress)
     if json:
         as_json(found)
     else:
         _show(found, len(found.layers) if all_layers else _SHOWN_LAYERS)
+
+
+def _shapes(model: Path, given: list[str]) -> dict[str, tuple[int, ...]]:
+    """Read shapes of inputs, and hold them against the model.
+
+    Raises:
+        OptionError: One is no shape, is of no input, or contradicts the model.
+    """
+    if not given:
+        return {}
+    from sprat.model.inspect import tensor_infos
+    from sprat.model.load import load
+
+    infos = {info.name: info for info in tensor_infos(load(model))}
+    found = {}
+    for text in given:
+        name, _, dims = text.rpartition("=")
+        name = name or (next(iter(infos)) if len(infos) == 1 else "")
+        shape = tuple(numbers("shape", dims.replace("x", ","), int))
+        if name not in infos:
+            raise OptionError(
+                f"must be INPUT=1x3x224x224, got {text!r}; the inputs are {', '.join(infos)}.",
+                where="--shape",
+            )
+        wanted = infos[name].shape
+        fits = len(wanted) == len(shape) and all(
+            n > 0 and (not isinstance(w, int) or w == n) for w, n in zip(wanted, shape, strict=True)
+        )
+        if not fits:
+            raise OptionError(
+                f"{list(shape)} does not fit {name!r}, which is {list(wanted)}.", where="--shape"
+            )
+        found[name] = shape
+    return found
+
+
+def _work(found: Inspection) -> str:
+    """Say how much one sample computes, and what is not counted."""
+    counted = f"{found.multiply_adds / 1e6:,.0f} M multiply-adds a sample"
+    if not found.uncounted:
+        return counted
+    why = f"{', '.join(found.free[:3])} free" if found.free else "their shapes are not known"
+    hint = " (--shape INPUT=1x3x224x224 counts them)" if found.free else ""
+    if not found.multiply_adds:
+        return f"multiply-adds not counted: {why}{hint}"
+    return f"{counted} and {found.uncounted} layers not counted: {why}{hint}"
 
 
 def _show(found: Inspection, shown: int) -> None:
@@ -47,7 +108,7 @@ def _show(found: Inspection, shown: int) -> None:
         f"{megabytes(found.file_bytes)} ({found.parameters:,} parameters, "
         f"{megabytes(found.parameter_bytes)}), opset {found.opset}, IR {found.ir_version}"
         f"{', by ' + found.producer if found.producer else ''}, "
-        f"{found.multiply_adds / 1e6:,.0f} M multiply-adds"
+        f"{_work(found)}"
     )
     for word, tensors in (("input", found.inputs), ("output", found.outputs)):
         for tensor in tensors:
