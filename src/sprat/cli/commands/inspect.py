@@ -40,7 +40,7 @@ def command(
     Examples:
       sprat inspect model.onnx
       sprat inspect model.onnx --json
-      sprat inspect model.onnx --shape input=1x3x224x224
+      sprat inspect model.onnx --shape input=1x1x64x64
     """
     from sprat.data.options import read_options
     from sprat.model.inspect import inspect
