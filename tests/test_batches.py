@@ -21,7 +21,7 @@ from sprat.model.load import load, save
 from sprat.model.session import open_session, run
 from sprat.quantization.configs import Dynamic
 from sprat.quantization.quantize import quantize
-from sprat.workflow.compare import compare
+from sprat.workflow.compare import Comparison, compare
 from sprat.workflow.setting import open_setting
 from sprat.workflow.step import quantize_file
 from sprat.workflow.verify import verify
@@ -99,6 +99,7 @@ def test_a_model_fixed_to_one_sample_inside_is_run_on_one(
     assert setting.reference.accuracy == 1.0
     assert any("one at a time" in note for note in setting.notes)
     found = quantize_file(path, tmp_path / "small.onnx", "weights", data=tmp_path / "data.npz")
+    assert isinstance(found, Comparison)
     assert found.evaluation.agreement > 0.9
 
 
@@ -225,6 +226,7 @@ def test_side_outputs_need_no_axis_of_samples(many: tuple[Path, Path], tmp_path:
     passed = next(note for note in setting.notes if note.startswith("not measured"))
     assert "'table' is the same whatever the sample" in passed
     found = quantize_file(path, tmp_path / "small.onnx", "weights", data=data)
+    assert isinstance(found, Comparison)
     assert found.evaluation.metric == "accuracy"
     verdict = verify(tmp_path / "small.onnx", path, data, max_drop=100)
     assert verdict.checks[0].holds
@@ -349,6 +351,7 @@ def test_samples_of_unlike_length_are_measured(
     lengths = {setting.reference.dataset.batch([i])["x"].shape for i in range(counts[0])}
     assert len(lengths) == 5
     found = quantize_file(path, tmp_path / "small.onnx", method, data=data)
+    assert isinstance(found, Comparison)
     assert found.evaluation.samples == counts[0]
     assert found.evaluation.agreement > 0.8
 
@@ -364,6 +367,7 @@ def test_samples_of_unlike_length_calibrate(sequences: tuple[Path, str], tmp_pat
         data=data,
         target=Target(bits_per_weight=4.0),
     )
+    assert isinstance(found, Comparison)
     assert found.evaluation.agreement > 0.7
 
 

@@ -28,6 +28,12 @@ LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, help="At most so many samples of each split.")
 ]
 
+OnlyOutputsOption = Annotated[
+    bool,
+    typer.Option(
+        "--only-outputs", help="Drop the outputs that --output does not select, from the file too."
+    ),
+]
 PortOption = Annotated[int, typer.Option("--port", help="0 takes any free one.", min=0, max=65535)]
 
 _DATA_OPTIONS: dict[str, tuple[Any, Any]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import onnx
@@ -19,7 +20,8 @@ _RELATIVE = 1e-3
 _ABSOLUTE = 1e-6
 #: Sizes tried for dynamic dimensions, where there are no real samples: larger ones reach more.
 _DYNAMIC_SIZES = (64, 48, 224, 8, 1)
-_BATCH = 2
+#: Sizes tried for the first axis: more than one sample reaches more, one fits where no more does.
+_BATCHES = (2, 1)
 _MAX_ELEMENTS = 1 << 26
 
 
@@ -79,9 +81,9 @@ def prepare(model: onnx.ModelProto, samples: Sequence[Feeds] | None = None) -> P
     if samples:
         return Proof(tuple(samples), tuple(run(session, feeds) for feeds in samples))
     failure: SpratError | None = None
-    for size in _DYNAMIC_SIZES:
+    for batch, size in product(_BATCHES, _DYNAMIC_SIZES):
         try:
-            feeds = noise(tensor_infos(model), size)
+            feeds = noise(tensor_infos(model), size, batch=batch)
             return Proof((feeds,), (run(session, feeds),))
         except EndlessModelError:
             raise
@@ -94,15 +96,18 @@ def prepare(model: onnx.ModelProto, samples: Sequence[Feeds] | None = None) -> P
     )
 
 
-def noise(inputs: Sequence[TensorInfo], size: int = 1, *, seed: int = 0) -> Feeds:
+def noise(
+    inputs: Sequence[TensorInfo], size: int = 1, *, seed: int = 0, batch: int = _BATCHES[0]
+) -> Feeds:
     """Make seeded inputs: standard normal floats, zeros and ones for integers.
 
     Larger integers would be no index of a small table.
 
     Args:
         inputs: The model's inputs. Dimensions of the same name get the same size.
-        size: Of dynamic dimensions, except those of a first axis, which become 2.
+        size: Of dynamic dimensions, except those of a first axis.
         seed: Of the numbers.
+        batch: Of a dynamic first axis, and of dimensions of its name.
 
     Returns:
         One array per input.
@@ -115,7 +120,7 @@ def noise(inputs: Sequence[TensorInfo], size: int = 1, *, seed: int = 0) -> Feed
     feeds = {}
     for tensor in inputs:
         shape = tuple(
-            d if isinstance(d, int) else _BATCH if axis == 0 or d in first else size
+            d if isinstance(d, int) else batch if axis == 0 or d in first else size
             for axis, d in enumerate(tensor.shape)
         )
         feeds[tensor.name] = _values(tensor, shape, random)

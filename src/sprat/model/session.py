@@ -22,6 +22,8 @@ Feeds = dict[str, NDArray[np.generic]]
 Outputs = dict[str, NDArray[np.generic]]
 
 _QUIET = 4
+#: Types whose name in ONNX Runtime is not numpy's.
+_NAMES = {"float32": "float", "float64": "double", "object": "string"}
 #: Seconds of one run: a stranger's loop may have no end.
 LONGEST_RUN = 300.0
 #: Seconds between two looks at the time that a run has taken.
@@ -115,7 +117,9 @@ def run(
         message = first_line(error)
         shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in feeds.items())
         wanted = ", ".join(f"{i.name} {i.type} {i.shape}" for i in session.get_inputs())
-        if "INVALID_ARGUMENT" in message or isinstance(error, ValueError):
+        refused = "INVALID_ARGUMENT" in message or isinstance(error, ValueError)
+        # A node inside may refuse what the inputs let pass: that is no mismatch of the samples.
+        if refused and not _fits(session, feeds):
             raise ShapeMismatchError(
                 f"the samples give {shapes}, the model wants {wanted}.",
                 hint="Set the preprocessing: --size, --layout, --channels, or sprat.toml.",
@@ -128,6 +132,24 @@ def run(
             f"ONNX Runtime {ort.__version__} cannot run this model on {shapes}: {message}"
         ) from error
     return dict(zip(names, values, strict=True))
+
+
+def _fits(session: ort.InferenceSession, feeds: Feeds) -> bool:
+    """Say whether arrays have the names, types and shapes that a session's inputs state."""
+    wanted = session.get_inputs()
+    return {i.name for i in wanted} == set(feeds) and all(_takes(i, feeds[i.name]) for i in wanted)
+
+
+def _takes(wanted: ort.NodeArg, values: NDArray[np.generic]) -> bool:
+    name = str(values.dtype)
+    return (
+        wanted.type == f"tensor({_NAMES.get(name, name)})"
+        and len(wanted.shape) == values.ndim
+        and all(
+            not isinstance(size, int) or size == got
+            for size, got in zip(wanted.shape, values.shape, strict=True)
+        )
+    )
 
 
 @contextmanager

@@ -116,6 +116,7 @@ class Request:
         options: Preprocessing and output options.
         seed: Of every choice that needs one.
         limit: Samples of each split at most.
+        only_outputs: Drop the outputs that are not selected.
     """
 
     model: Path
@@ -127,6 +128,7 @@ class Request:
     options: DataOptions | None = None
     seed: int = 0
     limit: int | None = None
+    only_outputs: bool = False
 
     @property
     def original(self) -> Path:

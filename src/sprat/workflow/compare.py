@@ -34,6 +34,21 @@ class Comparison:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class NotCompared:
+    """What is said of a model that could be made, and not be compared with the original.
+
+    Attributes:
+        reference_wire: Bytes of the reference.
+        model_wire: Bytes of the model.
+        notes: Why, in words.
+    """
+
+    reference_wire: WireBytes
+    model_wire: WireBytes
+    notes: tuple[str, ...]
+
+
 def compare(
     reference: Path,
     model: Path,

@@ -92,7 +92,7 @@ def open_line(
         clean=name_nodes(cleaned.model),
         samples=samples,
         reference=setting.reference,
-        store=Store(work, _basis(path, setting, seed)),
+        store=Store(work, _basis(path, model, setting, seed)),
         max_drop=max_drop,
         progress=progress,
         source=source,
@@ -172,12 +172,13 @@ def batches_of(setting: Setting, count: int = SAMPLES) -> Sequence[Feeds]:
     return calibration_batches(setting.data.calibration, size, fixed=fixed, count=count)
 
 
-def _basis(path: Path, setting: Setting, seed: int) -> dict[str, object]:
+def _basis(path: Path, model: onnx.ModelProto, setting: Setting, seed: int) -> dict[str, object]:
     """Return what all that is made and measured on a line depends on."""
     return {
         "sprat": __version__,
         "versions": versions(),
         "model": sha256_model(path),
+        "outputs": [output.name for output in model.graph.output],
         "reference": sha256_model(setting.path),
         "calibration": setting.data.calibration.digest,
         "choice": setting.data.choice.digest,

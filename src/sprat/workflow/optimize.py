@@ -16,6 +16,7 @@ from sprat.distillation.configs import Recipe, Student
 from sprat.evaluate.types import Evaluation
 from sprat.files import alone_in, check_out
 from sprat.model.load import load, total_bytes
+from sprat.model.outputs import keep_outputs
 from sprat.model.wire import WireBytes, wire_bytes
 from sprat.progress import Progress, Watch, silent
 from sprat.record.schema import EpochRecord, Run, Source
@@ -47,6 +48,7 @@ def optimize(
     options: DataOptions | None = None,
     seed: int = 0,
     limit: int | None = None,
+    only_outputs: bool = False,
     workers: Workers | None = None,
     progress: Progress = silent,
     told: Callable[[EpochRecord, float], None] = _unheard,
@@ -76,6 +78,8 @@ def optimize(
         options: Preprocessing and output options; they go before ``sprat.toml``.
         seed: Seed of every choice that needs one.
         limit: At most so many samples of each split.
+        only_outputs: Drop the outputs that ``options`` do not select, and all that serves them
+            alone; the original is measured as it is.
         workers: Who takes part; by default this process alone. The bytes of the result do not
             depend on it where the time suffices. A student is taught by this process.
         progress: Told how far the work is.
@@ -104,6 +108,7 @@ def optimize(
         options,
         seed,
         limit,
+        only_outputs,
     )
     request.check()
     check_out(out)
@@ -201,7 +206,10 @@ def _lines(
 
     if request.reference is not None:
         return (opened(request.model, stand_in(request.model, setting), "student"),)
-    original = opened(setting.path, setting.model, "original")
+    start = setting.model
+    if request.only_outputs:
+        start = keep_outputs(start, setting.options.outputs)
+    original = opened(setting.path, start, "original")
     if pupil is None:
         return (original,)
     return (original, opened(pupil.path, load(pupil.path), "student", "; ".join(pupil.notes)))

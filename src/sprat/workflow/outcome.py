@@ -298,5 +298,7 @@ def _command(out: Path, setting: Setting, found: Findings) -> str:
         words += ["--preview", str(budget.preview)]
     if request.limit is not None:
         words += ["--limit", str(request.limit)]
+    if request.only_outputs:
+        words += ["--only-outputs"]
     words += as_words(setting.said)
     return shlex.join(words)

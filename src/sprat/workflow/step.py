@@ -10,17 +10,21 @@ from pathlib import Path
 import onnx
 
 from sprat.data.noise import Noise
-from sprat.data.options import DataOptions
+from sprat.data.options import DataOptions, read_options
+from sprat.data.sources import open_data
 from sprat.distillation.extra import require
-from sprat.errors import OptionError
+from sprat.errors import EndlessModelError, OptionError, ShapeMismatchError, SpratError
 from sprat.evaluate.evaluate import reference_on
 from sprat.evaluate.outputs import find_measurable
 from sprat.evaluate.predict import predict_all
 from sprat.evaluate.reading import guess_reading
 from sprat.evaluate.speed import measure_speed
+from sprat.evaluate.types import Evaluation, Speed
+from sprat.files import is_there
 from sprat.graph.simplify import Simplified, simplify
 from sprat.model.inspect import fixed_batch, tensor_infos
 from sprat.model.load import load, save, total_bytes
+from sprat.model.outputs import keep_outputs
 from sprat.model.session import Feeds
 from sprat.model.wire import wire_bytes
 from sprat.progress import Progress, silent
@@ -30,14 +34,28 @@ from sprat.record.history import append
 from sprat.record.schema import LogEntry
 from sprat.refinement.config import Refine
 from sprat.workflow.aim import Target, aimed, refined
-from sprat.workflow.compare import Comparison, compare_in
+from sprat.workflow.compare import Comparison, NotCompared, compare_in
+from sprat.workflow.compile import spread_feeds
 from sprat.workflow.setting import open_setting
 
 _NOISE = 16
+#: Sizes of free dimensions that noise tries in turn, until the model takes one.
+_NOISE_SIZES = (1, 32, 64, 224, 8, 48, 128)
+#: Per-channel scales came with this opset.
+_LEAST_OPSET = 13
+#: Samples on which a pass of cleaning is checked.
+_CHECKED = 2
 
 
 def simplify_file(
-    model: Path, out: Path, *, only: Sequence[str] | None = None, progress: Progress = silent
+    model: Path,
+    out: Path,
+    *,
+    only: Sequence[str] | None = None,
+    data: str | Path | None = None,
+    options: DataOptions | None = None,
+    only_outputs: bool = False,
+    progress: Progress = silent,
 ) -> Simplified:
     """Clean a model's graph and write the result.
 
@@ -45,6 +63,9 @@ def simplify_file(
         model: The original's file.
         out: Where the cleaned model goes.
         only: Names of passes; all by default.
+        data: Real samples on which each pass is checked; seeded noise by default.
+        options: How they are read, and which outputs are selected.
+        only_outputs: Drop the outputs that are not selected, and all that serves them alone.
         progress: Told how far the work is.
 
     Returns:
@@ -54,7 +75,16 @@ def simplify_file(
         InputError: The model or a pass's name is wrong.
         OutputError: The result cannot be written.
     """
-    found = simplify(load(model), None, only=only, progress=progress)
+    place = Path(data) if data is not None and is_there(Path(data)) else None
+    said = read_options(model, place, options)
+    source = load(model)
+    samples = None
+    if data is not None:
+        dataset = open_data(data, tensor_infos(source), options=said).choice
+        samples = spread_feeds(dataset, source, _CHECKED)
+    if only_outputs:
+        source = keep_outputs(source, said.outputs)
+    found = simplify(source, samples, only=only, progress=progress)
     save(found.model, out)
     kept = [step.name for step in found.steps if step.kept]
     _log(out, f"simplify {model.name}", _sizes(model, out), ", ".join(kept) or "no pass helped")
@@ -72,11 +102,12 @@ def quantize_file(
     target: Target | None = None,
     refine: Refine | None = None,
     options: DataOptions | None = None,
+    only_outputs: bool = False,
     seed: int = 0,
     limit: int | None = None,
     progress: Progress = silent,
     stop: Callable[[], bool] = lambda: False,
-) -> Comparison:
+) -> Comparison | NotCompared:
     """Quantize a model by one method, write it, and compare it with the original.
 
     Args:
@@ -90,6 +121,7 @@ def quantize_file(
         target: What ``rate-distortion`` aims at.
         refine: How its point is refined by gradients, which needs torch; None does not.
         options: Preprocessing and output options.
+        only_outputs: Drop the outputs that are not selected, and all that serves them alone.
         seed: Seed of every choice that needs one.
         limit: At most so many samples of each split.
         progress: Told how far the work is.
@@ -97,7 +129,8 @@ def quantize_file(
             far.
 
     Returns:
-        The comparison of the written model with the original.
+        The comparison of the written model with the original; without data and where no noise
+        fits, why there is none.
 
     Raises:
         NoGainError: The method changed nothing or made the file larger; nothing is written.
@@ -122,27 +155,34 @@ def quantize_file(
             where="--data",
         )
     notes: tuple[str, ...] = ()
+    found: Comparison | NotCompared
     if data is None:
         source = load(model)
-        made = quantize(_ready(source, config, None), config)
-        found = _compare_on_noise(model, source, made, seed, progress)
+        said = read_options(model, None, options)
+        cut = keep_outputs(source, said.outputs) if only_outputs else source
+        made = quantize(_ready(cut, config, None), config)
+        found = _compare_on_noise(model, cut, made, said.outputs, seed, progress)
         save(made, out)
     else:
         setting = open_setting(model, data, options, limit=limit, progress=progress)
         samples = setting.calibration()
+        start = setting
+        if only_outputs:
+            kept = keep_outputs(setting.model, setting.options.outputs)
+            start = replace(setting, model=kept)
         if isinstance(config, RateDistortion):
-            point = aimed(setting, samples, aim, progress, seed=seed, stop=stop)
+            point = aimed(start, samples, aim, progress, seed=seed, stop=stop)
             found_model, notes = refined(
-                setting, point, refine, progress, stop, max_drop=aim.max_drop
+                start, point, refine, progress, stop, max_drop=aim.max_drop
             )
         else:
-            ready = _ready(setting.model, config, samples[:2])
+            ready = _ready(start.model, config, samples[:2])
             found_model = quantize(ready, config, samples, progress=progress)
         save(found_model, out)
-        found = compare_in(setting, out, progress=progress)
-        found = replace(found, notes=(*found.notes, *notes))
-    said = "; ".join([_outputs(found), *notes])
-    _log(out, f"quantize {model.name} --method {method}", _sizes(model, out), said)
+        compared = compare_in(setting, out, progress=progress)
+        found = replace(compared, notes=(*compared.notes, *notes))
+    words = "; ".join([_outputs(found), *notes])
+    _log(out, f"quantize {model.name} --method {method}", _sizes(model, out), words)
     return found
 
 
@@ -201,33 +241,68 @@ def _ready(
     """Raise the opset where the method needs it: per-channel scales came with opset 13."""
     if isinstance(config, Float16):
         return model
-    return simplify(model, samples, only=["raise_opset"]).model
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    try:
+        return simplify(model, samples, only=["raise_opset"]).model
+    except ShapeMismatchError:
+        if samples is not None or opset < _LEAST_OPSET:
+            raise
+        return model  # no noise fits, and nothing needs to be raised
 
 
 def _compare_on_noise(
-    path: Path, model: onnx.ModelProto, other: onnx.ModelProto, seed: int, progress: Progress
-) -> Comparison:
-    noise = Noise(tensor_infos(model), tuple(range(_NOISE)), seed)
-    measurable = find_measurable(model, noise)
+    path: Path,
+    model: onnx.ModelProto,
+    other: onnx.ModelProto,
+    wanted: Sequence[str],
+    seed: int,
+    progress: Progress,
+) -> Comparison | NotCompared:
+    """Compare on seeded noise of the first size that the model takes."""
+    before = wire_bytes(total_bytes(path), exact=False)
+    after = wire_bytes(other.SerializeToString(deterministic=True))
+    failure: SpratError | None = None
+    for size in _NOISE_SIZES:
+        noise = Noise(tensor_infos(model), tuple(range(_NOISE)), seed, size)
+        try:
+            evaluation, speed = _on_noise(model, other, noise, wanted, progress)
+        except EndlessModelError:
+            raise
+        except SpratError as error:
+            failure = failure or error
+            continue
+        note = f"no --data: compared on {_NOISE} random inputs, which says little about accuracy"
+        return Comparison(evaluation, speed, before, after, (note,))
+    why = failure.what if failure is not None else ""
+    note = f"no --data: not compared with the original, since no random input fits: {why}"
+    return NotCompared(before, after, (note,))
+
+
+def _on_noise(
+    model: onnx.ModelProto,
+    other: onnx.ModelProto,
+    noise: Noise,
+    wanted: Sequence[str],
+    progress: Progress,
+) -> tuple[Evaluation, Speed]:
+    measurable = find_measurable(model, noise, wanted)
     size = measurable.size
     outputs = predict_all(model, noise, size, names=measurable.names)
-    reading, _ = guess_reading(model, outputs, name=measurable.names[0])
+    name = None if wanted else measurable.names[0]
+    reading, _ = guess_reading(model, outputs, name=name)
     reference = reference_on(model, noise, "noise", reading, outputs=outputs, size=size)
     evaluation = reference.evaluate(other)
     one = noise.batch([0] * (fixed_batch(model) or 1))
-    speed = measure_speed(model, other, one, progress=progress)
-    note = f"no --data: compared on {_NOISE} random inputs, which says little about accuracy"
-    before, after = total_bytes(path), other.SerializeToString(deterministic=True)
-    return Comparison(
-        evaluation, speed, wire_bytes(before, exact=False), wire_bytes(after), (note,)
-    )
+    return evaluation, measure_speed(model, other, one, progress=progress)
 
 
 def _sizes(before: Path, after: Path) -> str:
     return f"{len(total_bytes(before)):,} to {len(total_bytes(after)):,} bytes"
 
 
-def _outputs(found: Comparison) -> str:
+def _outputs(found: Comparison | NotCompared) -> str:
+    if isinstance(found, NotCompared):
+        return f"{found.model_wire.brotli:,} bytes br-11, {found.notes[0]}"
     e = found.evaluation
     return (
         f"{found.model_wire.brotli:,} bytes br-11, {e.metric} drop {e.drop:+.2f} points on "

@@ -16,7 +16,8 @@ from sprat.cli.options import (
 from sprat.cli.screen import as_json, bar, megabytes, note, say, table
 
 if TYPE_CHECKING:
-    from sprat.workflow.compare import Comparison
+    from sprat.model.wire import WireBytes
+    from sprat.workflow.compare import Comparison, NotCompared
 
 _SHOWN_FLIPS = 10
 
@@ -69,7 +70,6 @@ def show(found: Comparison) -> None:
         note(line)
     e, speed = found.evaluation, found.speed
     before, after = found.reference_wire, found.model_wire
-    about = "about " if before.estimated else ""
     table(
         "",
         ["", ">reference", ">model", "difference"],
@@ -94,19 +94,7 @@ def show(found: Comparison) -> None:
                 f"{speed.model_ms:.2f} ms",
                 f"{speed.ratio:.2f} times ({speed.interval.low:.2f} to {speed.interval.high:.2f})",
             ),
-            ("bytes", megabytes(before.raw), megabytes(after.raw), _times(before.raw, after.raw)),
-            (
-                "bytes in gzip-9",
-                about + megabytes(before.gzip),
-                megabytes(after.gzip),
-                _times(before.gzip, after.gzip),
-            ),
-            (
-                "bytes in br-11",
-                about + megabytes(before.brotli),
-                megabytes(after.brotli),
-                _times(before.brotli, after.brotli),
-            ),
+            *_bytes(before, after),
         ],
     )
     if e.flips:
@@ -128,6 +116,33 @@ def show(found: Comparison) -> None:
         )
         if len(e.flips) > _SHOWN_FLIPS:
             say(f"… and {len(e.flips) - _SHOWN_FLIPS} more (--json has all)")
+
+
+def show_bytes(found: NotCompared) -> None:
+    """Print what is known of a model that was not compared."""
+    for line in found.notes:
+        note(line)
+    rows = _bytes(found.reference_wire, found.model_wire)
+    table("", ["", ">reference", ">model", "difference"], rows)
+
+
+def _bytes(before: WireBytes, after: WireBytes) -> list[tuple[str, ...]]:
+    about = "about " if before.estimated else ""
+    return [
+        ("bytes", megabytes(before.raw), megabytes(after.raw), _times(before.raw, after.raw)),
+        (
+            "bytes in gzip-9",
+            about + megabytes(before.gzip),
+            megabytes(after.gzip),
+            _times(before.gzip, after.gzip),
+        ),
+        (
+            "bytes in br-11",
+            about + megabytes(before.brotli),
+            megabytes(after.brotli),
+            _times(before.brotli, after.brotli),
+        ),
+    ]
 
 
 def _times(before: int, after: int) -> str:

@@ -13,6 +13,7 @@ from sprat.cli.options import (
     JsonOption,
     LimitOption,
     ModelArgument,
+    OnlyOutputsOption,
     SeedOption,
     with_data_options,
 )
@@ -88,6 +89,7 @@ def command(
             "dask://HOST:PORT; the same bytes, sooner.",
         ),
     ] = None,
+    only_outputs: OnlyOutputsOption = False,
     seed: SeedOption = 0,
     limit: LimitOption = None,
     json: JsonOption = False,
@@ -148,6 +150,7 @@ def command(
             data,
             out,
             **asked,
+            only_outputs=only_outputs,
             seed=seed,
             workers=crew,
             progress=progress,

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from sprat.cli.commands.compare import show
+from sprat.cli.commands.compare import show, show_bytes
 from sprat.cli.options import (
     JsonOption,
     LimitOption,
     ModelArgument,
+    OnlyOutputsOption,
     SeedOption,
     with_data_options,
 )
@@ -68,6 +69,7 @@ def command(
         list[str] | None,
         typer.Option("--exclude", help="Node (weights: initializer) that stays float. Repeatable."),
     ] = None,
+    only_outputs: OnlyOutputsOption = False,
     seed: SeedOption = 0,
     limit: LimitOption = None,
     json: JsonOption = False,
@@ -94,6 +96,7 @@ def command(
     """
     from sprat.refinement.config import Refine
     from sprat.workflow.aim import Target
+    from sprat.workflow.compare import NotCompared
     from sprat.workflow.step import quantize_file
 
     config = None
@@ -110,6 +113,7 @@ def command(
             target=Target(bits_per_weight, max_drop, max_bytes),
             refine=config,
             options=options,
+            only_outputs=only_outputs,
             seed=seed,
             limit=limit,
             progress=progress,
@@ -117,6 +121,8 @@ def command(
         )
     if json:
         as_json(found)
+    elif isinstance(found, NotCompared):
+        show_bytes(found)
     else:
         show(found)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sprat.cli.options import JsonOption
+from sprat.cli.options import JsonOption, OnlyOutputsOption, with_data_options
 from sprat.cli.screen import as_json, bar, say, table
 from sprat.errors import OptionError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sprat.graph.simplify import Step
 
 
+@with_data_options
 def command(
     model: Annotated[
         Path | None, typer.Argument(help="The ONNX model.", show_default=False)
@@ -27,8 +28,14 @@ def command(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Only this pass. Repeatable.")
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Samples on which each pass is checked; noise by default."),
+    ] = None,
+    only_outputs: OnlyOutputsOption = False,
     show_list: Annotated[bool, typer.Option("--list", help="List the passes.")] = False,
     json: JsonOption = False,
+    options: Any = None,
 ) -> None:
     """Clean the graph: fold, drop and merge what costs bytes or time for nothing.
 
@@ -39,6 +46,7 @@ def command(
     Examples:
       sprat simplify model.onnx -o clean.onnx
       sprat simplify model.onnx -o clean.onnx --only fuse_bn_into_conv --only raise_opset
+      sprat simplify model.onnx -o clean.onnx --output output --only-outputs
       sprat simplify --list
     """
     from sprat.graph.passes import PASSES
@@ -51,7 +59,15 @@ def command(
     from sprat.workflow.step import simplify_file
 
     with bar(quiet=json) as progress:
-        found = simplify_file(model, out, only=only, progress=progress)
+        found = simplify_file(
+            model,
+            out,
+            only=only,
+            data=data,
+            options=options,
+            only_outputs=only_outputs,
+            progress=progress,
+        )
     if json:
         as_json(found.steps)
     else:
