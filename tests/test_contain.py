@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
@@ -106,6 +107,82 @@ def test_ctrl_z_stops_the_work_until_it_is_to_go_on() -> None:
         group[1].send_signal(signal.SIGUSR1)
         assert process.stdout.readline() == "went on\n"
         assert process.wait(10) == 0
+
+
+#: Native code that never returns to the interpreter: no signal handler of Python can run.
+_DEAF = "sum(range(1 << 60))"
+_ENDS_ITSELF = "from sprat.cli import screen; own = screen.interruptible(); own.__enter__(); "
+
+
+@pytest.mark.parametrize(
+    ("before", "presses"), [("", 1), (_ENDS_ITSELF, 1), (_ENDS_ITSELF, 2)], ids=str
+)
+def test_ctrl_c_ends_native_code_and_all_that_it_started(before: str, presses: int) -> None:
+    work = (
+        f"{before}import subprocess, tempfile; "
+        "inner = subprocess.Popen(['sleep', '60'], start_new_session=True); "
+        f"print(inner.pid, tempfile.mkdtemp(), flush=True); {_DEAF}"
+    )
+    with running(work) as process:
+        assert process.stdout is not None
+        pid, folder = process.stdout.readline().split()
+        inner = psutil.Process(int(pid))
+        for _ in range(presses):
+            process.send_signal(signal.SIGINT)
+        start = time.monotonic()
+        out, err = process.communicate(timeout=30)
+        assert time.monotonic() - start < 5
+    assert process.returncode == 130
+    assert out == ""
+    assert err.splitlines()[-1] == "Interrupted. Nothing is half-written; the same command goes on."
+    assert "Traceback" not in err
+    assert not inner.is_running()
+    assert not Path(folder).parent.exists()
+
+
+def test_a_command_that_is_ended_midway_leaves_no_unfinished_file(tmp_path: Path) -> None:
+    (tmp_path / "kept.txt").write_text("old")
+    work = (
+        "from pathlib import Path; from sprat.files import write_atomic; "
+        "os.fsync = lambda _: (print('writes', flush=True), signal.pause()); "
+        f"write_atomic(Path({str(tmp_path / 'kept.txt')!r}), 'new')"
+    )
+    with running(work) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writes\n"
+        assert len(list(tmp_path.iterdir())) == 2
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == -signal.SIGTERM
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_the_users_browser_does_not_end_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser, started = tmp_path / "browser", tmp_path / "started"
+    browser.write_text(f"#!/bin/sh\necho $$ $1 > {started}.part; mv {started}.part {started}\n")
+    with browser.open("a") as file:
+        file.write("exec sleep 60\n")
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    work = (
+        "from sprat.cli import screen; screen.open_page('http://127.0.0.1:1/'); "
+        "print('here', flush=True); signal.pause()"
+    )
+    with running(work) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        end = time.monotonic() + 20
+        while not started.exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        pid, address = started.read_text().split()
+        opened = psutil.Process(int(pid))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+    assert address == "http://127.0.0.1:1/"
+    assert opened.is_running()
+    opened.kill()
 
 
 def test_a_killed_command_leaves_no_work_behind() -> None:

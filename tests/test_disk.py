@@ -81,11 +81,46 @@ def test_bundle_on_a_full_disk(model: Path, tmp_path: Path) -> None:
         assert not list(place.iterdir())
 
 
-def test_an_answer_that_has_no_room(model: Path) -> None:
-    command = [sys.executable, "-m", "sprat", "inspect", str(model), "--json"]
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+@pytest.mark.parametrize(
+    "words", [("inspect", "MODEL"), ("inspect", "MODEL", "--json"), ("--help",)]
+)
+def test_an_answer_that_has_no_room(model: Path, words: tuple[str, ...]) -> None:
+    done = without_variables("> /dev/full", model, *words)
     is_clear(done, "the output, or the temporary folder: cannot be written (No space left")
+
+
+def test_an_answer_that_nobody_wants(model: Path) -> None:
+    is_clear(without_variables(">&-", model, "inspect", "MODEL"), "standard output: is closed")
+
+
+@pytest.mark.parametrize("words", [("inspect", "MODEL"), ("inspect", "MODEL", "--json")])
+def test_an_answer_that_nobody_reads(model: Path, words: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = without_variables("", model, *words, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("place", ["/dev/full", "&-"])
+def test_an_error_that_cannot_be_told(model: Path, place: str) -> None:
+    done = without_variables(f"2>{place}", model, "inspect", "none.onnx")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def without_variables(
+    streams: str, model: Path, *words: str, stdout: int = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with some of its streams elsewhere, and nothing in the environment.
+
+    ``PYTHONUNBUFFERED`` would hide what is left in a buffer at the end.
+    """
+    told = [str(model) if word == "MODEL" else word for word in words]
+    command = ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, "-m", "sprat", *told]
+    env = {key: os.environ[key] for key in ("HOME", "PATH", "PYTHONPATH") if key in os.environ}
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, env=env
+    )
 
 
 @pytest.mark.parametrize("command", ["simplify", "optimize", "bundle"])

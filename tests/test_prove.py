@@ -64,8 +64,26 @@ FORMS: dict[str, Config] = {
 
 
 def chromiums() -> list[psutil.Process]:
-    found = psutil.Process().children(recursive=True)
-    return [p for p in found if p.is_running() and "chrom" in p.name()]
+    return [p for p in psutil.Process().children(recursive=True) if "chrom" in living_name(p)]
+
+
+def living_name(process: psutil.Process) -> str:
+    """A process's name; empty where it has ended, also between two looks, or is a zombie."""
+    try:
+        with process.oneshot():
+            return "" if process.status() == psutil.STATUS_ZOMBIE else process.name()
+    except psutil.NoSuchProcess:  # a zombie that is gone now too
+        return ""
+
+
+def test_a_process_that_ends_between_two_looks_has_ended() -> None:
+    with subprocess.Popen(["sleep", "60"]) as started:
+        process = psutil.Process(started.pid)
+        assert living_name(process) == "sleep"
+        started.kill()
+        os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)
+        assert living_name(process) == ""
+    assert living_name(process) == ""
 
 
 def saved(model: onnx.ModelProto, path: Path) -> Path:
@@ -122,7 +140,7 @@ def test_firefox_answers_as_native_does() -> None:
     assert len(proof.timings) == 1
     assert proof.visits == ()
     assert "no visits: only Chromium's network can be throttled" in proof.notes
-    assert not [p for p in psutil.Process().children(recursive=True) if "firefox" in p.name()]
+    assert not [p for p in psutil.Process().children(recursive=True) if "firefox" in living_name(p)]
 
 
 def test_webgpu_answers_as_native_does_and_is_not_timed() -> None:
@@ -396,7 +414,7 @@ def test_a_browser_that_dies_or_hangs_is_one_error_and_leaves_nothing(
     assert caught.value.exit_code == 3
     assert chromiums() == []
     assert hit
-    assert not [p for p in hit if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert not [p for p in hit if living_name(p)]
 
 
 def test_no_number_is_no_agreement() -> None:

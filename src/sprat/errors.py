@@ -11,6 +11,7 @@
     │   │   ├── ExternalDataError   external data is missing, too short, or leaves the folder
     │   │   └── UnsupportedModelError  valid ONNX that the runtime here cannot load or run
     │   │       ├── EndlessModelError     ... whose run does not end in time
+    │   │       ├── CostlyModelError      ... that takes more time or memory to open than allowed
     │   │       └── LeanUnsupportedError  ... that the lean runtime has no steps for
     │   ├── DataError               the samples
     │   │   ├── DataNotFoundError   no such folder or file, or nothing in it
@@ -103,6 +104,10 @@ class UnsupportedModelError(ModelError):
 
 class EndlessModelError(UnsupportedModelError):
     """A run of the model does not end in time: a loop without end, or a giant."""
+
+
+class CostlyModelError(UnsupportedModelError):
+    """Loading, cleaning or opening the model takes more time or memory than it may."""
 
 
 class LeanUnsupportedError(UnsupportedModelError):

@@ -6,12 +6,14 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
 from sprat.errors import OutputError
+from sprat.supervisor import RUN_FOLDER
 
 #: Seconds for a run that is just ending.
 _PATIENCE = 2.0
@@ -54,18 +56,40 @@ def write_atomic(path: Path, content: bytes | str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        with unfinished(Path(temporary)):
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
     except OSError as error:
         raise unwritten(path, error) from error
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
     return path
+
+
+@contextmanager
+def unfinished(place: Path) -> Iterator[None]:
+    """Let a temporary file or folder be removed if the command line's process is killed inside.
+
+    Args:
+        place: The file or folder.
+    """
+    run = os.environ.get(RUN_FOLDER)
+    if not run:
+        yield
+        return
+    link = Path(run) / "unfinished" / uuid4().hex
+    with suppress(OSError):
+        link.symlink_to(place.absolute())
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            link.unlink()
 
 
 @contextmanager

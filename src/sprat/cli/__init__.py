@@ -5,9 +5,9 @@ import sys
 
 def main() -> None:
     """Run the command line; what takes time to import comes late, so that Ctrl-C is clean then."""
-    from sprat.cli.contain import contain
-
     try:
+        from sprat.cli.contain import contain
+
         contain()
         from sprat.cli.app import main as run
     except KeyboardInterrupt:

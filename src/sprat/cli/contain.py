@@ -1,26 +1,25 @@
-"""Run a command in a child process, so that native code that dies on a model takes nobody along.
+"""Run a command in a child process that the parent supervises.
 
 ONNX, ONNX Runtime and the cleaning libraries are C++ that reads strangers' files. What Python can
 refuse it refuses first (``model/check.py``); where native code dies all the same, the parent is
-still there and says so. Without ``fork`` (Windows) the command runs uncontained.
+still there and says so. While native code works, no signal reaches Python either. So the parent
+ends the command, on Ctrl-C or where a step exceeds its limits, with all processes that it has
+started, and removes what they leave behind. Files get their names when they are whole
+(``files.py``): a kill damages none. Without ``fork`` (Windows) the command runs uncontained.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
+import tempfile
 from contextlib import suppress
-from types import FrameType
+from pathlib import Path
 
-#: Handed on to the child, which knows how to end well.
-_HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else ()
-#: Ctrl-Z stops the child's group as well.
-_STOPS = (signal.SIGTSTP,) if hasattr(signal, "SIGTSTP") else ()
-OUT_OF_MEMORY = "Give fewer samples (--limit) or a smaller model."
-#: Linux: ``prctl`` with this lets a child die with its parent.
-_PR_SET_PDEATHSIG = 1
+from sprat.cli.processes import adopt_orphans, die_with
+from sprat.cli.supervise import HANDLED, STOPS, Supervision
+from sprat.supervisor import RUN_FOLDER, attach
 
 
 def contain() -> None:
@@ -28,34 +27,59 @@ def contain() -> None:
 
     Call it before threads start and before anything heavy is imported. A child that a fault ends
     (SIGSEGV, SIGABRT …) or that is killed (out of memory) becomes one clear error, exit code 3.
+    Ctrl-C ends it with exit code 130.
     """
-    if not _HANDED_ON:
+    _open_standard_streams()
+    if not HANDLED:
         return
-    parent = os.getpid()
-    blocked = (*_HANDED_ON, *_STOPS)
+    parent, folder = os.getpid(), _run_folder()
+    receiver, sender = os.pipe()
+    blocked = (*HANDLED, *STOPS)
     signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     child = os.fork()
     if child == 0:
-        # A group of its own, so that Ctrl-C reaches it once: through the parent.
+        # A group of its own, so that Ctrl-C reaches the parent alone.
         os.setpgid(0, 0)
-        _die_with(parent)
+        die_with(parent)
+        os.close(receiver)
+        attach(sender)
         _bound_memory()
+        _use(folder)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         return
+    os.close(sender)
     with suppress(OSError):  # the child has done so, or is over
         os.setpgid(child, child)  # here too: whoever comes first, the group is there from now on
-    _hand_on_to(child)
-    _stop_with(child)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
-    _, status = os.waitpid(child, 0)
-    _end_like(os.waitstatus_to_exitcode(status))
+    adopt_orphans()
+    Supervision(child, receiver, folder).run(blocked)
 
 
-def _die_with(parent: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the line above
-            os.kill(os.getpid(), signal.SIGKILL)
+def _open_standard_streams() -> None:
+    """Open what the caller has closed, so that no file of ours gets the number of a stream.
+
+    Standard output stays None for Python: ``app`` refuses to work for nobody.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+
+
+def _run_folder() -> Path | None:
+    """Make the folder for all temporary files of the run; None where there is no room for one."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="sprat-run-"))
+        (folder / "unfinished").mkdir()
+    except OSError:
+        return None
+    return folder
+
+
+def _use(folder: Path | None) -> None:
+    if folder is not None:
+        os.environ[RUN_FOLDER] = os.environ["TMPDIR"] = str(folder)
+        tempfile.tempdir = None  # to be looked up again
 
 
 def _bound_memory() -> None:
@@ -66,54 +90,3 @@ def _bound_memory() -> None:
     own = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     soft = own if most == resource.RLIM_INFINITY else min(own, most)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, most))
-
-
-def _hand_on_to(child: int) -> None:
-    def handle(number: int, _frame: FrameType | None) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(child, number)
-
-    for number in _HANDED_ON:
-        signal.signal(number, handle)
-
-
-def _stop_with(child: int) -> None:
-    """Let Ctrl-Z stop the child's group too, and ``fg`` or ``bg`` let it go on."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGSTOP)
-        # By the signal's own action, which spares a process that no shell could wake again.
-        before = signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-        signal.signal(number, before)
-        with suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGCONT)
-
-    for number in _STOPS:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, stop)
-
-
-def _end_like(code: int) -> None:
-    if code >= 0:
-        sys.exit(code)
-    number = signal.Signals(-code)
-    if number in _HANDED_ON:
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-    from sprat.cli.screen import complain
-    from sprat.errors import NativeCrashError
-
-    if number == signal.SIGKILL:
-        error = NativeCrashError(
-            "was killed (SIGKILL).",
-            hint=f"Where nobody did, memory ran out. {OUT_OF_MEMORY}",
-        )
-    else:
-        error = NativeCrashError(
-            f"native code crashed ({number.name}). Nothing is half-written.",
-            hint="The model is damaged, or does what a runtime cannot: 'sprat inspect' shows it.",
-        )
-    complain(error)
-    sys.exit(error.exit_code)

@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from sprat.cli.supervise import GRACE
 from sprat.errors import SpratError
+from sprat.supervisor import is_supervised, tell
 
 #: Columns where the output is no terminal, such as a file or CI's log.
-_WIDE = None if sys.stdout.isatty() else 150
+_WIDE = None if sys.stdout is not None and sys.stdout.isatty() else 150
+#: Exit code where nobody reads the output any more: that of a process which SIGPIPE ends.
+UNREAD = 128 + 13
 
-out = Console(highlight=False, width=_WIDE)
-err = Console(stderr=True, highlight=False)
+
+def leave_unread(stream: TextIO | None = None) -> None:
+    """Let what a stream still holds go nowhere.
+
+    Args:
+        stream: Standard output by default.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, (stream or sys.stdout).fileno())
+    os.close(nowhere)
+
+
+class _Console(Console):
+    """Ends the command quietly where nobody reads on, as in ``sprat history | head``."""
+
+    def on_broken_pipe(self) -> None:
+        if self.stderr:  # the command may still have a result to give
+            leave_unread(sys.stderr)
+        else:
+            leave_unread()
+            sys.exit(UNREAD)
+
+
+out = _Console(highlight=False, width=_WIDE)
+err = _Console(stderr=True, highlight=False)
 
 
 class Interrupted(BaseException):
@@ -51,27 +80,59 @@ class Bar:
 @contextmanager
 def bar(quiet: bool = False) -> Iterator[Bar]:
     """Show progress while inside; nothing remains on the screen afterwards."""
+    hidden = quiet or not err.is_terminal
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
+    with Progress(*columns, console=err, transient=True, disable=hidden) as progress:
         yield Bar(progress)
 
 
 @contextmanager
+def _on_interrupt(handle: Callable[[int, Any], None]) -> Iterator[None]:
+    """Let the command end by itself on Ctrl-C while inside; the parent kills it if that is late."""
+    before = signal.signal(signal.SIGINT, handle)
+    tell("ends itself", wanted=True)
+    try:
+        yield
+    finally:
+        tell("ends itself", wanted=False)
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C ask for an early end, and the second one stop at once."""
+    """Let the first Ctrl-C ask for an early end with the best so far, where that takes a moment.
+
+    The second one stops at once.
+    """
     asked = Event()
 
     def handle(_number: int, _frame: Any) -> None:
         if asked.is_set():
             raise Interrupted
         asked.set()
-        err.print("Ending with the best point so far; Ctrl-C again stops at once.")
+        err.print(
+            f"Ending with the best so far if that takes no more than {GRACE:g} s; "
+            "Ctrl-C again stops at once."
+        )
 
-    before = signal.signal(signal.SIGINT, handle)
-    try:
+    with _on_interrupt(handle):
         yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
+
+
+def wait_for_interrupt() -> None:
+    """Return on Ctrl-C."""
+    ended = Event()
+    with _on_interrupt(lambda *_: ended.set()):
+        while not ended.wait(1):
+            pass
+
+
+def open_page(address: str) -> None:
+    """Open an address in the user's browser, which stays when the command ends."""
+    if is_supervised():
+        tell("open", address=address)
+    else:
+        webbrowser.open(address)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -106,15 +167,23 @@ def as_json(value: Any) -> None:
     """Print a dataclass or pydantic model as JSON."""
     from pydantic import TypeAdapter
 
-    sys.stdout.write(TypeAdapter(type(value)).dump_json(value, indent=2).decode() + "\n")
+    text = TypeAdapter(type(value)).dump_json(value, indent=2).decode()
+    try:
+        sys.stdout.write(text + "\n")
+    except BrokenPipeError:
+        leave_unread()
+        sys.exit(UNREAD)
 
 
 def complain(error: SpratError) -> None:
-    """Print an error as one clear message on standard error."""
+    """Print an error as one clear message on standard error, if that can be written."""
     place = f"{error.where}: " if error.where else ""
-    err.print(f"[bold red]Error:[/] {_plain(place + error.what)}", soft_wrap=True)
-    if error.hint:
-        err.print(_plain(error.hint), soft_wrap=True)
+    try:
+        err.print(f"[bold red]Error:[/] {_plain(place + error.what)}", soft_wrap=True)
+        if error.hint:
+            err.print(_plain(error.hint), soft_wrap=True)
+    except OSError:
+        leave_unread(sys.stderr)
 
 
 def megabytes(size: int) -> str:

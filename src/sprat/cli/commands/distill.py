@@ -94,8 +94,8 @@ def command(
     The student learns from the teacher's answers on train, and from the labels where there are
     any. The best epoch on val is kept; test is looked at once. Input and output are the
     teacher's, so the page needs no change. Writes model.onnx, sprat.toml, run.json, report.html
-    and history.jsonl. Killed, the same command goes on after the last epoch; Ctrl-C keeps the
-    best. Exit code 1 if the student falls more than --max-drop points below the teacher.
+    and history.jsonl. Killed or ended by Ctrl-C, the same command goes on after the last epoch.
+    Exit code 1 if the student falls more than --max-drop points below the teacher.
 
     \b
     Students: mobilenet_v2, mobilenet_v3_small, mobilenet_v3_large, efficientnet_b0, resnet18,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import webbrowser
 from pathlib import Path
-from threading import Event
 from typing import Annotated
 
 import typer
 
 from sprat.cli.options import PortOption
-from sprat.cli.screen import say
+from sprat.cli.screen import open_page, say, wait_for_interrupt
 from sprat.errors import DataNotFoundError
 
 
@@ -45,13 +42,10 @@ def command(
         raise DataNotFoundError(
             "is no bundle.", where=str(site), hint="Make one with 'sprat bundle MODEL --out DIR'."
         )
-    ended = Event()
     with serving_folder(site, page_headers(True), port=port, mbps=network) as address:
-        signal.signal(signal.SIGINT, lambda *_: ended.set())
         has_page = (site / "index.html").is_file()
         where = f"{address}/" if has_page else f"{address}/manifest.json, no page"
         say(f"{where}  (Ctrl-C ends it)")
         if open_ and has_page:
-            webbrowser.open(f"{address}/")
-        while not ended.wait(1):
-            pass
+            open_page(f"{address}/")
+        wait_for_interrupt()

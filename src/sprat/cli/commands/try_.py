@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import webbrowser
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Event
 from typing import Annotated, Any
 
 import typer
 
 from sprat.cli.options import DataOption, PortOption, with_data_options
-from sprat.cli.screen import bar, say
+from sprat.cli.screen import bar, open_page, say, wait_for_interrupt
 
 
 @with_data_options
@@ -44,15 +41,12 @@ def command(
     """
     from sprat.workflow.tryout import tryout
 
-    ended = Event()
     with ExitStack() as stack:
         with bar() as progress:
             address = stack.enter_context(
                 tryout(model, reference, data, options=options, port=port, progress=progress)
             )
-        signal.signal(signal.SIGINT, lambda *_: ended.set())
         say(f"{address}  (Ctrl-C ends it)")
         if open_:
-            webbrowser.open(address)
-        while not ended.wait(1):
-            pass
+            open_page(address)
+        wait_for_interrupt()
