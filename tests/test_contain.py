@@ -140,6 +140,28 @@ def test_ctrl_c_ends_native_code_and_all_that_it_started(before: str, presses: i
     assert not Path(folder).parent.exists()
 
 
+@pytest.mark.parametrize(
+    ("variable", "work", "said"),
+    [
+        ("SPRAT_MAX_LOAD_SECONDS", _DEAF, "takes more than 0.1 s."),
+        (
+            "SPRAT_MAX_LOAD_MEMORY",
+            "large = b'x' * (1 << 29); signal.pause()",
+            "takes more than 0.1 GB of memory.",
+        ),
+    ],
+)
+def test_a_step_that_exceeds_its_limits_is_ended(
+    variable: str, work: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "0.1")
+    begin = "step = __import__('sprat').limits.limited('opening the model', 'm.onnx', 0)"
+    with running(f"import sprat.limits; {begin}; step.__enter__(); {work}") as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.startswith(f"Error: m.onnx: opening the model {said}\nIf you trust the model, raise")
+
+
 def test_a_command_that_is_ended_midway_leaves_no_unfinished_file(tmp_path: Path) -> None:
     (tmp_path / "kept.txt").write_text("old")
     work = (

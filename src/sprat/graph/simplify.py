@@ -14,6 +14,7 @@ from sprat.errors import OptionError, SpratError
 from sprat.graph.passes import PASSES, Pass, quiet
 from sprat.graph.proof import Proof, prepare
 from sprat.graph.transforms import strip_metadata, strip_notes
+from sprat.limits import limited
 from sprat.model.check import check
 from sprat.model.nodes import all_nodes
 from sprat.model.session import Feeds, first_line
@@ -96,15 +97,27 @@ def simplify(
         OptionError: There is no pass of that name.
         UnsupportedModelError: The given model itself cannot be run.
         ShapeMismatchError: The samples do not fit, or the model does not run on noise.
+        CostlyModelError: Cleaning takes more than :mod:`sprat.limits` allow.
     """
+    with limited("cleaning the graph", model.graph.name, model.ByteSize()) as in_time:
+        return _simplify(model, samples, _chosen(only), progress, in_time)
+
+
+def _simplify(
+    model: onnx.ModelProto,
+    samples: Sequence[Feeds] | None,
+    chosen: Sequence[Pass],
+    progress: Progress,
+    in_time: Callable[[], None],
+) -> Simplified:
     quiet()
-    chosen = _chosen(only)
     proof = prepare(model, samples)
     current = model
     steps = []
     for i, step in enumerate(chosen):
         progress("cleaning the graph", i, len(chosen))
         found, after = _try(step, current, proof)
+        in_time()
         if found is not None:
             steps.append(found)
             current = after if found.kept else current

@@ -14,17 +14,20 @@ import onnx
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from sprat.errors import ModelFormatError, UnsupportedModelError
-from sprat.model.nodes import all_nodes, all_tensors, shown, subgraphs
+from sprat.errors import CostlyModelError, ModelFormatError, UnsupportedModelError
+from sprat.limits import MEMORY, NODES, SECONDS, too_large, too_slow
+from sprat.model.nodes import all_nodes, all_tensors, names_read, shown, subgraphs
 from sprat.model.operators import check_node, check_values, domain_of
-from sprat.model.shapes import infer_shapes
+from sprat.model.shapes import Shape, infer_shapes
 from sprat.model.tensors import MAX_RANK, check_tensor
+from sprat.model.work import count_node
 
 #: Text in which line breaks are usual; all other text is names.
 _PROSE = {"doc_string", "value", "key"}
-#: Nodes after all functions are expanded, and calls inside each other.
-_MAX_NODES = 1_000_000
+#: Calls of functions inside each other.
 _MAX_DEPTH = 50
+#: Multiply-adds that one slow core makes in a second.
+_SLOW_CORE = 1e9
 #: Bytes of one activation with dynamic dimensions at 1; the runtime's wasm heap has 4 GB.
 _MAX_ACTIVATION_BYTES = 1 << 31
 
@@ -215,11 +218,15 @@ def _check_functions(model: onnx.ModelProto, where: str) -> None:
         depths[key] = 1 + max((depths.get(c, 0) for c in calls[key]), default=0)
     main = [_function_key(n.domain, n.op_type, n.overload) for n in all_nodes(model.graph)]
     total = sum(sizes.get(key, 1) for key in main)
-    if total > _MAX_NODES or max(depths.values(), default=0) > _MAX_DEPTH:
-        raise UnsupportedModelError(
-            f"expands to {min(total, 10**12):,} nodes, functions inside functions; at most "
-            f"{_MAX_NODES:,} nodes and a depth of {_MAX_DEPTH} load.",
+    if total > (most := NODES.of(0)):
+        raise CostlyModelError(
+            f"has {min(total, 10**12):,} nodes, functions expanded; at most {most:,.0f} load.",
             where=where,
+            hint=NODES.hint,
+        )
+    if max(depths.values(), default=0) > _MAX_DEPTH:
+        raise UnsupportedModelError(
+            f"has functions more than {_MAX_DEPTH} deep inside functions.", where=where
         )
 
 
@@ -231,7 +238,9 @@ def _check_values(model: onnx.ModelProto, where: str) -> None:
             raise ModelFormatError(
                 f"value {shown(value.name)} has more than {MAX_RANK} axes.", where=where
             )
-    for name, shape in infer_shapes(model).items():
+    shapes = infer_shapes(model)
+    _check_constants(model, shapes, where)
+    for name, shape in shapes.items():
         size = 4 * math.prod(shape)
         if size > _MAX_ACTIVATION_BYTES:
             raise UnsupportedModelError(
@@ -239,3 +248,19 @@ def _check_values(model: onnx.ModelProto, where: str) -> None:
                 "browser holds that.",
                 where=where,
             )
+
+
+def _check_constants(model: onnx.ModelProto, shapes: dict[str, Shape], where: str) -> None:
+    """Check that what a runtime computes once, when it opens the model, is bounded."""
+    known = {t.name for t in model.graph.initializer}
+    size, work = 0, 0
+    for node in model.graph.node:
+        if known.issuperset(name for name in names_read(node) if name):
+            known.update(node.output)
+            size += sum(4 * math.prod(shapes.get(name, ())) for name in node.output)
+            work += count_node(node, shapes) or 0
+    bytes_of_model = model.ByteSize()
+    if size > 1e9 * (memory := MEMORY.of(bytes_of_model)):
+        raise too_large("computing its constants", where, memory)
+    if work > _SLOW_CORE * (seconds := SECONDS.of(bytes_of_model)):
+        raise too_slow("computing its constants", where, seconds)

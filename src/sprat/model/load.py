@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from sprat.errors import ModelFormatError, ModelNotFoundError, OutputError
 from sprat.files import is_there, sha256, write_atomic
+from sprat.limits import limited
 from sprat.model.check import check, check_text
 from sprat.model.external import MAX_BYTES, external_files, take_in
 from sprat.model.foreign import name_foreign
@@ -30,12 +31,17 @@ def load(path: Path) -> onnx.ModelProto:
         ModelFormatError: It is not ONNX, or damaged.
         ExternalDataError: Its external data is missing, too short, or outside its folder.
         UnsupportedModelError: It uses an operator that does not exist here.
+        CostlyModelError: That takes more than :mod:`sprat.limits` allow, or would in a runtime.
     """
-    model = _parse(path, _read(path))
-    check_text(model, str(path))
-    take_in(model, path)
-    sort_nodes(model)
-    check(model, str(path))
+    content = _read(path)
+    with limited("loading the model", str(path), len(content)) as in_time:
+        model = _parse(path, content)
+        check_text(model, str(path))
+        take_in(model, path)
+        in_time()
+        sort_nodes(model)
+        check(model, str(path))
+        in_time()
     return model
 
 

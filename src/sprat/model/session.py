@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -13,7 +13,13 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from sprat.errors import EndlessModelError, ShapeMismatchError, UnsupportedModelError
+from sprat.errors import (
+    EndlessModelError,
+    ShapeMismatchError,
+    SpratError,
+    UnsupportedModelError,
+)
+from sprat.limits import SECONDS, limited, too_slow
 from sprat.parallel import ordered_map
 
 #: One batch: input name to array, samples along axis 0.
@@ -68,6 +74,7 @@ def open_session(
 
     Raises:
         UnsupportedModelError: The runtime refuses the model.
+        CostlyModelError: Opening takes more than :mod:`sprat.limits` allow.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -77,9 +84,13 @@ def open_session(
     if fold_weights:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     where = str(model) if isinstance(model, Path) else model.graph.name
+    size = model.stat().st_size if isinstance(model, Path) else model.ByteSize()
     try:
-        source = str(model) if isinstance(model, Path) else model.SerializeToString()
-        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        with _limited_opening(options, where, size):
+            source = str(model) if isinstance(model, Path) else model.SerializeToString()
+            return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except SpratError:
+        raise
     except Exception as error:  # ONNX Runtime and protobuf raise many unrelated classes
         raise UnsupportedModelError(
             f"ONNX Runtime {ort.__version__} cannot load this model: {first_line(error)}",
@@ -155,22 +166,47 @@ def _takes(wanted: ort.NodeArg, values: NDArray[np.generic]) -> bool:
 @contextmanager
 def _limited(options: ort.RunOptions) -> Iterator[None]:
     """End the run that has these options after :data:`LONGEST_RUN` seconds."""
+    with _after(LONGEST_RUN, lambda: setattr(options, "terminate", True)):
+        yield
+
+
+@contextmanager
+def _limited_opening(options: ort.SessionOptions, where: str, size: int) -> Iterator[None]:
+    """End the opening of a session when its time is over; ONNX Runtime looks between its steps."""
+    seconds, late = SECONDS.of(size), Event()
+
+    def cancel() -> None:
+        late.set()
+        options.set_load_cancellation_flag(True)
+
+    with limited("opening the model", where, size), _after(seconds, cancel):
+        try:
+            yield
+        except Exception as error:
+            if late.is_set():
+                raise too_slow("opening the model", where, seconds) from error
+            raise
+
+
+@contextmanager
+def _after(seconds: float, act: Callable[[], None]) -> Iterator[None]:
+    """Do something if this takes longer than so many seconds."""
     over = Event()
-    Thread(target=_watch, args=(options, over, LONGEST_RUN), daemon=True).start()
+    Thread(target=_watch, args=(act, over, seconds), daemon=True).start()
     try:
         yield
     finally:
         over.set()
 
 
-def _watch(options: ort.RunOptions, over: Event, left: float) -> None:
+def _watch(act: Callable[[], None], over: Event, left: float) -> None:
     """Count in ticks: a process that was stopped (Ctrl-Z) did not run meanwhile."""
     while left > 0:
         start = time.monotonic()
         if over.wait(min(left, _TICK)):
             return
         left -= min(time.monotonic() - start, 2 * _TICK)
-    options.terminate = True
+    act()
 
 
 def predict(

@@ -68,7 +68,7 @@ def multiply_adds(
         missing = [name for name, known in zip(names, shape, strict=True) if known is None]
         free += [f"{name} of {printable(value.name)!r}" for name in missing]
     known = infer_partial_shapes(model, stated)
-    found = {i: _count(node, known) for i, node in enumerate(model.graph.node)}
+    found = {i: count_node(node, known) for i, node in enumerate(model.graph.node)}
     counts = {i: count for i, count in found.items() if count}
     return Work(counts, sum(count is None for count in found.values()), tuple(free))
 
@@ -85,7 +85,7 @@ def _one_sample(dims: Sequence[Any], size: tuple[int, int] | None) -> PartialSha
     return tuple(b if a is None else a for a, b in zip(shape, usual, strict=True))
 
 
-def _count(node: onnx.NodeProto, shapes: Mapping[str, PartialShape]) -> int | None:
+def count_node(node: onnx.NodeProto, shapes: Mapping[str, PartialShape]) -> int | None:
     """Return a node's multiply-adds; 0 where it has none, None where its shapes are not known."""
     kind = node.op_type
     index = _CONVOLUTIONS.get(kind) or _PRODUCTS.get(kind) or 1
