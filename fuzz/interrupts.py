@@ -34,6 +34,8 @@ _TICK = 0.01
 _MARK = "SPRAT_FUZZ_MARK"
 #: What nobody wants to read after Ctrl-C.
 _NOISE = ("Traceback", "Task was destroyed", "Exception ignored", "never retrieved", "leaked")
+#: Hidden files that are results.
+_OURS = (".work", ".sprat.json", ".nojekyll")
 _STUDENT = "--limit 64 --epochs 40 --batch 32 --width 0.25"
 
 
@@ -264,7 +266,7 @@ def _words(process: int) -> str:
 def _left_files(scratch: Path, out: Path) -> list[Path]:
     """Return temporary files, and files under other than their final names."""
     hidden = (p for p in out.rglob("*") if p.name.startswith(".") or p.suffix == ".part")
-    return [*scratch.iterdir(), *(p for p in hidden if p.name != ".work")]
+    return [*scratch.iterdir(), *(p for p in hidden if p.name not in _OURS)]
 
 
 def moments(count: int, seed: int, names: list[str]) -> list[tuple[str, float]]:

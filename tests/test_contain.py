@@ -79,6 +79,19 @@ def test_a_signal_reaches_the_work(blow: signal.Signals, code: int) -> None:
         assert process.wait() == code
 
 
+def test_nohup_is_respected() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what is started inherits it
+    try:
+        with running("print('here', flush=True); signal.sigwait([signal.SIGUSR1])") as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "here\n"
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGINT)
+            assert process.wait() == 130
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def states(processes: list[psutil.Process], wanted: set[str]) -> set[str]:
     """The processes' states, once they are as wanted; else after ten seconds."""
     end = time.monotonic() + 10

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,13 +43,18 @@ def kill_descendants() -> None:
     end = time.monotonic() + _PATIENCE
     while True:
         found = descendants(os.getpid())
-        for process in found:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(process, signal.SIGKILL)
+        kill_all(found)
         reap()
         if not found or time.monotonic() > end:
             return
         time.sleep(_TICK)
+
+
+def kill_all(found: Iterable[int]) -> None:
+    """Kill processes in this order."""
+    for process in found:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process, signal.SIGKILL)
 
 
 def reap() -> dict[int, int]:
@@ -66,7 +71,7 @@ def reap() -> dict[int, int]:
 
 
 def descendants(ancestor: int) -> list[int]:
-    """Return the IDs of all processes that stem from one, zombies too."""
+    """Return the IDs of all processes that stem from one, zombies too; parents go first."""
     children: dict[int, list[int]] = {}
     for process, parent in _parents():
         children.setdefault(parent, []).append(process)

@@ -79,7 +79,8 @@ class Supervision:
             os.set_blocking(end, False)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         for number in HANDLED:
-            signal.signal(number, _note)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, _note)
         for number in STOPS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._stop)
@@ -114,8 +115,10 @@ class Supervision:
             self._kill()
 
     def _kill(self) -> None:
+        """End the command and all that it started, before one can tell of the other's death."""
         with suppress(ProcessLookupError):
-            os.kill(self._child, signal.SIGKILL)
+            os.kill(self._child, signal.SIGSTOP)
+        processes.kill_all(reversed(processes.descendants(os.getpid())))  # the child is the last
         self._left = None
 
     def _count(self, seconds: float) -> None:

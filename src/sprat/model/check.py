@@ -239,7 +239,6 @@ def _check_values(model: onnx.ModelProto, where: str) -> None:
                 f"value {shown(value.name)} has more than {MAX_RANK} axes.", where=where
             )
     shapes = infer_shapes(model)
-    _check_constants(model, shapes, where)
     for name, shape in shapes.items():
         size = 4 * math.prod(shape)
         if size > _MAX_ACTIVATION_BYTES:
@@ -248,6 +247,7 @@ def _check_values(model: onnx.ModelProto, where: str) -> None:
                 "browser holds that.",
                 where=where,
             )
+    _check_constants(model, shapes, where)
 
 
 def _check_constants(model: onnx.ModelProto, shapes: dict[str, Shape], where: str) -> None:
