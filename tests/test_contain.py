@@ -18,7 +18,7 @@ _RUN = """
 import ctypes, os, signal, sys
 import sprat.cli.commands.inspect as command
 
-def work(model, exact=False, progress=None):
+def work(model, **options):
     {work}
 
 import sprat.cli.contain as contained
