@@ -273,8 +273,7 @@ def _compare_on_noise(
             continue
         note = f"no --data: compared on {_NOISE} random inputs, which says little about accuracy"
         return Comparison(evaluation, speed, before, after, (note,))
-    why = failure.what if failure is not None else ""
-    note = f"no --data: not compared with the original, since no random input fits: {why}"
+    note = f"no --data: not compared with the original, since no random input fits: {failure}"
     return NotCompared(before, after, (note,))
 
 
