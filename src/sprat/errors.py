@@ -27,6 +27,7 @@
     ├── ExportError                 an export is not what was asked for             (exit code 1)
     ├── TrainingError               a training that leads nowhere                   (exit code 1)
     ├── NoGainError                 the method changed nothing or made the file larger (exit code 1)
+    │   └── ConstantAnswerError     ... or left a model that answers the same to every sample
     └── OutputError                 the result cannot be written                (exit code 2)
 
 Each error carries three fields: ``what`` happened, ``where`` (a file, a node, an option) and
@@ -179,6 +180,10 @@ class TrainingError(SpratError):
 
 class NoGainError(SpratError):
     """The method changed nothing, or made the file larger."""
+
+
+class ConstantAnswerError(NoGainError):
+    """The result is no nearer to the original than a model that gives every sample one answer."""
 
 
 class OutputError(SpratError):

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from sprat.data.dataset import Batches, Dataset
-from sprat.errors import NoGainError, OptionError
+from sprat.errors import ConstantAnswerError, NoGainError, OptionError
 from sprat.evaluate.reading import MeanDivergence
 from sprat.evaluate.types import Evaluation
 from sprat.model.session import Feeds
@@ -73,12 +73,15 @@ class Curve:
         samples: Calibration batches.
         form: How the integers are stored.
         trials: Rate to trial.
+        constant: Rates of points that are no better than a constant answer: too high, whatever
+            their bytes.
     """
 
     bench: Bench
     samples: Sequence[Feeds]
     form: Form | None = None
     trials: dict[float, Trial] = field(default_factory=dict)
+    constant: set[float] = field(default_factory=set)
     _prepared: Prepared | None = None
     _points: dict[float, Point] = field(default_factory=dict)
 
@@ -116,10 +119,24 @@ class Curve:
                 f"rate-{rate:.3g}",
                 METHOD,
                 {"rate": float(f"{rate:.6g}"), "form": form, "samples": len(self.samples)},
-                lambda: pack(self.bench.clean, self.point(rate), form),
+                lambda: self._packed(rate, form),
                 exact=True,
             )
         return self.trials[rate]
+
+    def _packed(self, rate: float, form: Form) -> onnx.ModelProto:
+        """Return the model of a point.
+
+        Raises:
+            ConstantAnswerError: It is no better than a constant answer.
+        """
+        point = self.point(rate)
+        try:
+            self.prepared.refuse_constant(point)
+        except ConstantAnswerError:
+            self.constant.add(rate)
+            raise
+        return pack(self.bench.clean, point, form)
 
     def fast_trial(self, rate: float) -> Trial:
         """Make and measure the same integers inside an integer graph (U8 activations)."""
@@ -224,7 +241,7 @@ def walk(curve: Curve, max_drop: float, stop: Callable[[], bool]) -> list[Trial]
     rate: float | None = _rounded(TYPICAL / weights) if weights and enough else None
     with curve.bench.progress.until(stop):
         while rate is not None and not stop() and len(curve.trials) < _MOST_POINTS:
-            if curve.trial(rate).record.evaluation is None:
+            if curve.trial(rate).record.evaluation is None and rate not in curve.constant:
                 break
             rate = _next(curve, max_drop)
     return [_judged(curve, trial, max_drop) for trial in curve.trials.values()]
@@ -301,8 +318,9 @@ def _holds(curve: Curve, trial: Trial, max_drop: float) -> bool:
 
 
 def _demand(curve: Curve, trial: Trial) -> float:
-    """Return how large a budget a point needs, in points."""
-    assert trial.record.evaluation is not None
+    """Return how large a budget a point needs, in points; none suffices for a constant answer."""
+    if trial.record.evaluation is None:
+        return math.inf
     return demand(trial.record.evaluation, curve.evaluations, curve.bench.own)
 
 
@@ -349,41 +367,52 @@ def smallest_under(
     if not weights:
         raise NoGainError("rate-distortion quantization found no Conv, Gemm or MatMul weights.")
     fresh = not curve.trials
-    first = max(curve.trials, default=_rounded(TYPICAL / weights))
+    first = max(set(curve.trials) - curve.constant, default=_rounded(TYPICAL / weights))
     if _coarser(curve, first, limit, stop) == first and fresh:
         _finer(curve, first, limit, stop)
-    inside = [r for r, trial in curve.trials.items() if _size(trial) <= limit]
-    if not inside:
-        late = " was found before time was up" if stop() else " is on the curve"
-        raise OptionError(f"no point of {limit:,} bytes or fewer{late}.", where=where)
-    low, high = max((r for r in curve.trials if r < min(inside)), default=0.0), min(inside)
+    small = [rate for rate in curve.trials if _size(curve, rate) <= limit]
+    if not small:
+        raise _nothing_under(limit, where, late=stop())
+    low, high = max((r for r in curve.trials if r < min(small)), default=0.0), min(small)
     while not stop() and low > 0 and high > _NARROW_PREVIEW * low:
         middle = _rounded((low * high) ** 0.5)
-        if _size(curve.trial(middle)) <= limit:
+        if _size(curve, middle) <= limit:
             high = middle
         else:
             low = middle
+    if high in curve.constant:
+        note = curve.trial(high).record.note
+        raise _nothing_under(limit, where, late=stop(), hint=f"Coarser ones are none: {note}")
     return curve.trial(high)
+
+
+def _nothing_under(limit: int, where: str, *, late: bool, hint: str = "") -> OptionError:
+    when = " was found before time was up" if late else " is on the curve"
+    return OptionError(f"no point of {limit:,} bytes or fewer{when}.", where=where, hint=hint)
 
 
 def _coarser(curve: Curve, rate: float, limit: int, stop: Callable[[], bool]) -> float:
     """Raise the price of a bit until a point fits; return the last one tried."""
     most = len(curve.trials) + 3 * _MOST_POINTS
-    while not stop() and _size(curve.trial(rate)) > limit and len(curve.trials) < most:
-        wanted = (_size(curve.trials[rate]) / (_UNDER * limit)) ** _RATE_PER_BYTES
+    while not stop() and _size(curve, rate) > limit and len(curve.trials) < most:
+        wanted = (_size(curve, rate) / (_UNDER * limit)) ** _RATE_PER_BYTES
         rate = _rounded(rate * float(np.clip(wanted, _STRIDE, _MOST_STRIDE)))
     return rate
 
 
 def _finer(curve: Curve, rate: float, limit: int, stop: Callable[[], bool]) -> None:
     """Lower the price of a bit until a point is near the limit or above it."""
-    while not stop() and _size(curve.trial(rate)) < _UNDER * limit:
-        before = _size(curve.trials[rate])
+    while not stop() and _size(curve, rate) < _UNDER * limit:
+        before = _size(curve, rate)
         wanted = (before / limit) ** _RATE_PER_BYTES
         rate = _rounded(rate * float(np.clip(wanted, 1 / _MOST_STRIDE, 1 / _LEAST_STRIDE)))
-        if _size(curve.trial(rate)) < _FINEST * before:
+        if _size(curve, rate) < _FINEST * before:
             return
 
 
-def _size(trial: Trial) -> int:
-    return trial.record.wire.brotli if trial.record.wire is not None else 1 << 62
+def _size(curve: Curve, rate: float) -> int:
+    """Return a point's br-11 bytes; 0 where it is too coarse to answer anything."""
+    wire = curve.trial(rate).record.wire
+    if rate in curve.constant:
+        return 0
+    return wire.brotli if wire is not None else 1 << 62

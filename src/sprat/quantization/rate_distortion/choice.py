@@ -16,13 +16,15 @@ import onnx
 from sprat.model.session import Feeds
 from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
-from sprat.quantization.rate_distortion.engine import Part, Prepared
+from sprat.quantization.rate_distortion.checks import Checks
+from sprat.quantization.rate_distortion.engine import Prepared
 from sprat.quantization.rate_distortion.look import Divergence
 from sprat.quantization.rate_distortion.measure import (
     Ways,
     measure,
     with_all_samples,
 )
+from sprat.quantization.rate_distortion.part import Part
 from sprat.quantization.rate_distortion.refit import refit
 from sprat.spread import ALONE, Spread
 
@@ -64,7 +66,7 @@ def prepare(
     """
     ways = measure(model, samples, divergence, seed=seed, progress=progress, spread=spread)
     parts = choose(ways).parts
-    moments = dict(ways.moments)
+    moments, checks = dict(ways.moments), Checks(ways.whole)
     del ways  # and with it the factors of the other one
 
     def whole(part: Part) -> Part:
@@ -73,7 +75,7 @@ def prepare(
     if moments:
         parts = tuple(ordered_map(whole, parts))
     again = refit(model, parts, samples, seed=seed, progress=progress, spread=spread)
-    return Prepared(model, parts, again=again, spread=spread)
+    return Prepared(model, parts, again=again, checks=checks, spread=spread)
 
 
 def choose(ways: Ways) -> Prepared:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,52 +12,17 @@ from numpy.typing import NDArray
 
 from sprat.parallel import cores, ordered_map
 from sprat.progress import Progress, silent
-from sprat.quantization.rate_distortion.biases import shorten
-from sprat.quantization.rate_distortion.layers import Layer
-from sprat.quantization.rate_distortion.rounding import (
-    LIMIT,
-    Array,
-    bit_costs,
-    entropy_bits,
-    nearest,
-    round_best,
-    round_rows,
+from sprat.quantization.rate_distortion.checks import Checks
+from sprat.quantization.rate_distortion.part import (
+    COARSENESS,
+    Part,
+    Rounded,
+    corrected,
+    round_part,
 )
+from sprat.quantization.rate_distortion.rounding import entropy_bits
+from sprat.quantization.rate_distortion.steps import SCALE_BITS
 from sprat.spread import ALONE, Spread, Task
-
-#: Squared step over price times the mean squared factor: how coarse the levels are for a price of
-#: a bit. 8.7 is optimal at high rate (6 dB a bit); at fractions of a bit coarser levels win.
-COARSENESS = 24.0
-
-
-@dataclass(frozen=True)
-class Part:
-    """One layer, ready to be rounded.
-
-    Attributes:
-        layer: The layer.
-        weights: float64 ``[groups, outputs, columns]``.
-        bias: As stored, float32; None where the layer has none of its own.
-        mean: Of the input vectors, float32 ``[groups, columns]``.
-        factors: Inverse factors, float32 ``[groups, columns, columns]``.
-        damping: The damping that hold-out chose.
-        bias_bits: Mantissa bits that the bias keeps.
-        per_channel: Steps are proportional to each output channel's rms, one scale each, at any
-            price.
-        sensitivity: Divergence at the model's output per unit of this layer's output error.
-        alone: Divergence that quantizing this layer alone at the nominal error costs.
-    """
-
-    layer: Layer
-    weights: Array
-    bias: NDArray[np.float32] | None
-    mean: NDArray[np.float32]
-    factors: NDArray[np.float32]
-    damping: float
-    bias_bits: int
-    per_channel: bool = False
-    sensitivity: float = 1.0
-    alone: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +70,7 @@ Again = Callable[[Sequence[Part], Mapping[str, NDArray[np.float32]], Progress], 
 
 
 @dataclass(frozen=True, eq=False)
-class Rounding(Task[tuple[range, float], tuple[NDArray[np.int8], NDArray[np.float32]]]):
+class Rounding(Task[tuple[range, float], Rounded]):
     """Rounds layers that are given by their numbers, at a rate.
 
     Attributes:
@@ -117,13 +81,11 @@ class Rounding(Task[tuple[range, float], tuple[NDArray[np.int8], NDArray[np.floa
     parts: tuple[Part, ...]
     coarseness: float
 
-    def __call__(
-        self, item: tuple[range, float]
-    ) -> Iterator[tuple[NDArray[np.int8], NDArray[np.float32]]]:
+    def __call__(self, item: tuple[range, float]) -> Iterator[Rounded]:
         """Yield each layer's integers and steps, as :func:`round_part` does."""
         numbers, rate = item
 
-        def one(number: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+        def one(number: int) -> Rounded:
             part = self.parts[number]
             return round_part(part, rate / part.sensitivity, self.coarseness)
 
@@ -139,6 +101,7 @@ class Prepared:
         parts: Its layers.
         coarseness: Of the levels.
         again: Fits the last layers to what the others became.
+        checks: Hold each point against what must be true of it; None checks nothing.
         spread: Who takes part.
     """
 
@@ -146,6 +109,7 @@ class Prepared:
     parts: tuple[Part, ...]
     coarseness: float = COARSENESS
     again: Again | None = None
+    checks: Checks | None = None
     spread: Spread = ALONE
 
     @cached_property
@@ -164,11 +128,28 @@ class Prepared:
         Returns:
             The point.
         """
-        point = self._rounded(self.rounding, rate, progress, self.spread)
+        rounded = self._rounded(self.rounding, rate, progress, self.spread)
+        point = self._point(rounded, rate, progress)
+        if self.checks is None:
+            return point
+        look = self.checks.look
+        nearest = self.checks.better_nearest(self.parts, total_bits(point), expanded(point))
+        if nearest is None:
+            return point
+        kept = self.checks.enough_kept(self.parts, nearest, rate, self.coarseness)
+        ways = (point_of(self.parts, kept, rate), self._point(kept, rate, progress))
+        return min(ways, key=lambda way: look.at(expanded(way)))
+
+    def _point(self, rounded: Sequence[Rounded], rate: float, progress: Progress) -> Point:
+        """Make a point of rounded layers: none loses too much, and the last are fitted anew."""
+        if self.checks is not None:
+            rounded = self.checks.enough_kept(self.parts, rounded, rate, self.coarseness)
+        point = point_of(self.parts, rounded, rate)
         if self.again is None:
             return point
         parts = tuple(self.again(self.parts, expanded(point), progress))
-        last = self._rounded(Rounding(parts, self.coarseness), rate, progress, ALONE)
+        fitted = self._rounded(Rounding(parts, self.coarseness), rate, progress, ALONE)
+        last = point_of(parts, fitted, rate)
         changed = {bits.name: bits for bits in last.layers}
         layers = tuple(changed.get(bits.name, bits) for bits in point.layers)
         return replace(
@@ -180,44 +161,55 @@ class Prepared:
             bits=sum(b.bits_per_weight * b.weights for b in layers),
         )
 
+    def refuse_constant(self, point: Point) -> None:
+        """Refuse a point that is no better than a constant answer.
+
+        Args:
+            point: One of this model's.
+
+        Raises:
+            ConstantAnswerError: It is not; the layers that lost most are named.
+        """
+        if self.checks is not None:
+            rounded = [
+                (part.layer.matrix(point.integers[part.layer.name]), point.steps[part.layer.name])
+                for part in self.parts
+            ]
+            self.checks.refuse_constant(self.parts, rounded, expanded(point))
+
     def _rounded(
         self, rounding: Rounding, rate: float, progress: Progress, spread: Spread
-    ) -> Point:
-        integers: dict[str, NDArray[np.int8]] = {}
-        steps: dict[str, NDArray[np.float32]] = {}
-        biases: dict[str, NDArray[np.float32]] = {}
-        found: list[LayerBits] = []
+    ) -> list[Rounded]:
         parts = rounding.parts
         items = [(numbers, rate) for numbers in spread.pieces(len(parts), cores())]
-        all_rounded = spread.flat(rounding, items)
-        for i, (part, (rounded, found_steps)) in enumerate(zip(parts, all_rounded, strict=True)):
-            name = part.layer.name
-            integers[name] = part.layer.stored(rounded)
-            steps[name] = found_steps
-            biases |= corrected(part, rounded, found_steps)
-            bits = entropy_bits(rounded)
-            found.append(LayerBits(name, rounded.size, bits / rounded.size, part.alone))
-            progress("rounding", i + 1, len(parts))
-        total = sum(b.bits_per_weight * b.weights for b in found)
-        axes = {part.layer.name: part.layer.axis for part in parts}
-        return Point(rate, integers, steps, axes, biases, tuple(found), total)
+        found: list[Rounded] = []
+        for one in spread.flat(rounding, items):
+            found.append(one)
+            progress("rounding", len(found), len(parts))
+        return found
 
 
-def multiplied(rounded: NDArray[np.int8], steps: NDArray[np.float32]) -> Array:
-    """Return integers ``[groups, outputs, columns]`` times their step or steps, float64."""
-    rows = rounded.reshape(-1, rounded.shape[-1]).astype(np.float64)
-    return (rows * steps.reshape(-1, 1).astype(np.float64)).reshape(rounded.shape)
+def point_of(parts: Sequence[Part], rounded: Sequence[Rounded], rate: float) -> Point:
+    """Put rounded layers together; the biases make good what happens to the means."""
+    integers: dict[str, NDArray[np.int8]] = {}
+    steps: dict[str, NDArray[np.float32]] = {}
+    biases: dict[str, NDArray[np.float32]] = {}
+    found: list[LayerBits] = []
+    for part, (values, found_steps) in zip(parts, rounded, strict=True):
+        name = part.layer.name
+        integers[name] = part.layer.stored(values)
+        steps[name] = found_steps
+        biases |= corrected(part, values, found_steps)
+        bits = entropy_bits(values)
+        found.append(LayerBits(name, values.size, bits / values.size, part.alone))
+    total = sum(b.bits_per_weight * b.weights for b in found)
+    axes = {part.layer.name: part.layer.axis for part in parts}
+    return Point(rate, integers, steps, axes, biases, tuple(found), total)
 
 
-def corrected(
-    part: Part, rounded: NDArray[np.int8], steps: NDArray[np.float32]
-) -> dict[str, NDArray[np.float32]]:
-    """Return the bias that keeps a layer's mean output what it was, if it has one."""
-    if part.bias is None:
-        return {}
-    gap = part.weights - multiplied(rounded, steps)
-    shift = np.einsum("gok,gk->go", gap, part.mean).reshape(part.bias.shape)
-    return {part.layer.bias: shorten(part.bias + shift, part.bias_bits)}
+def total_bits(point: Point) -> float:
+    """Return the entropy of a point's integers, and what their steps cost."""
+    return point.bits + SCALE_BITS * sum(steps.size for steps in point.steps.values())
 
 
 def expanded(point: Point) -> dict[str, NDArray[np.float32]]:
@@ -234,40 +226,3 @@ def along(steps: NDArray[np.float32], axis: int, rank: int) -> NDArray[np.float3
     if steps.ndim == 0:
         return steps
     return steps.reshape([-1 if i == axis else 1 for i in range(rank)])
-
-
-def round_part(
-    part: Part, price: float, coarseness: float
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round a layer; return integers ``[groups, outputs, columns]`` and its step or steps."""
-    groups, outputs, _ = part.weights.shape
-    steps = steps_of(part, price, coarseness)
-    rows = np.broadcast_to(steps, groups * outputs).reshape(groups, outputs).astype(np.float64)
-    prices = np.full(outputs, price)
-    rounded = np.stack([nearest(w, s) for w, s in zip(part.weights, rows, strict=True)])
-    for last in (False, True):
-        method = round_best if last else round_rows
-        bits = bit_costs(rounded)
-        rounded = np.stack(
-            [method(part.weights[g], part.factors[g], rows[g], prices, bits) for g in range(groups)]
-        )
-    return rounded, steps
-
-
-def steps_of(part: Part, price: float, coarseness: float) -> NDArray[np.float32]:
-    """Return the distance between levels: float32 ``[]``, or ``[channels]``.
-
-    Where a few large weights keep a layer's one step from being as fine as it should be, since
-    integers have 8 bits, each channel gets its own.
-    """
-    spread = float(np.mean(np.einsum("gii->gi", part.factors).astype(np.float64) ** 2))
-    wanted = math.sqrt(coarseness * price * spread)
-    rows = part.weights.reshape(-1, part.weights.shape[-1])
-    largest_each = np.maximum(np.abs(rows).max(axis=1), 1e-30)
-    largest = float(largest_each.max())
-    if not part.per_channel and wanted >= largest / LIMIT:
-        return shorten(np.asarray(min(wanted, 2 * largest)), rounding="up")
-    rms = np.sqrt(np.mean(rows**2, axis=1))
-    # The mean square of the steps stays, so that the layer's error stays about the same.
-    shares = rms / max(float(np.sqrt(np.mean(rms**2))), 1e-30)
-    return shorten(np.clip(wanted * shares, largest_each / LIMIT, 2 * largest_each), rounding="up")

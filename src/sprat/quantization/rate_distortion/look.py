@@ -40,8 +40,11 @@ class Look:
 
     def at(self, weights: Mapping[str, NDArray[np.float32]]) -> float:
         """Return the divergence with some initializers replaced, at least 1e-12."""
-        session = open_session(replaced(self.model, weights))
-        return max(self.divergence(self.reference, list(predict(session, self.held))), _LEAST)
+        return max(self.divergence(self.reference, self.outputs(weights)), _LEAST)
+
+    def outputs(self, weights: Mapping[str, NDArray[np.float32]]) -> list[Outputs]:
+        """Return the outputs with some initializers replaced, batch by batch."""
+        return list(predict(open_session(replaced(self.model, weights)), self.held))
 
     def from_node(self, name: str) -> Look:
         """Return a look that need not run again what lies before a node.

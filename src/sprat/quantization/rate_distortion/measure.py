@@ -17,20 +17,17 @@ from sprat.model.session import Feeds, open_session, predict, samples_in
 from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.biases import shorten
-from sprat.quantization.rate_distortion.engine import (
-    COARSENESS,
-    Part,
-    Point,
-    Prepared,
-    corrected,
-    expanded,
-    multiplied,
-    round_part,
-    steps_of,
-)
+from sprat.quantization.rate_distortion.engine import Point, Prepared, expanded
 from sprat.quantization.rate_distortion.layers import Layer, find_layers, weight_of
 from sprat.quantization.rate_distortion.look import Divergence, Look, relative_error
-from sprat.quantization.rate_distortion.moments import Moments, input_moments
+from sprat.quantization.rate_distortion.moments import Moments, awake, input_moments
+from sprat.quantization.rate_distortion.part import (
+    COARSENESS,
+    Part,
+    initializers,
+    multiplied,
+    round_part,
+)
 from sprat.quantization.rate_distortion.rounding import (
     Array,
     entropy_bits,
@@ -38,6 +35,7 @@ from sprat.quantization.rate_distortion.rounding import (
     nearest,
     output_error,
 )
+from sprat.quantization.rate_distortion.steps import BY_GROUP, SCALE_BITS, steps_of
 from sprat.spread import ALONE, Spread, Task
 
 #: A small damping lets errors be made good boldly, which saves bits.
@@ -52,10 +50,13 @@ _SPARE_BYTES = 1 << 27
 #: held-out one is looked at once for every layer.
 LEAST_BATCHES = 4
 _MOST_HELD = 128
+#: Fewer held-out samples do not show whether a model answers differently to different ones.
+_ENOUGH_HELD = 32
 #: Layers of more bits a weight than this also try one step per output channel.
 _DENSE = 1.5
-#: What a channel's own step costs on the wire.
-_STEP_BITS = 16
+#: Steps by group must cost less than this share of the others' cost: so many ways compared on so
+#: few samples find one that looks a little better by chance.
+_CLEARLY = 0.8
 #: Divergence that all the bits of a model with one bit a weight are worth at a usual point: where
 #: the walk along the curve begins, and where dampings are compared.
 TYPICAL = 4e-3
@@ -77,12 +78,14 @@ class Ways:
         rate: Price of a bit at a usual point.
         moments: Layer name to its moments over all samples, to be used once a way is chosen;
             empty where there is a single way, whose factors are of all samples already.
+        whole: A look at the whole model, on the held-out samples; on all where these are few.
     """
 
     prepared: tuple[Prepared, ...]
     look: Callable[[Point], float]
     rate: float
     moments: Mapping[str, Moments]
+    whole: Look
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,14 @@ class Measuring(Task[tuple[int, ...], Measured]):
         _, held = divided(self.samples)
         outputs = list(predict(open_session(self.model), held))
         return Look(self.model, held, outputs, self.divergence)
+
+    @cached_property
+    def whole(self) -> Look:
+        """Looks at the model on enough samples to say what it answers to different ones."""
+        if len(self.look.held) * samples_in(self.look.held[0]) >= _ENOUGH_HELD:
+            return self.look
+        outputs = list(predict(open_session(self.model), self.samples))
+        return Look(self.model, list(self.samples), outputs, self.divergence)
 
     @property
     def rate(self) -> float:
@@ -243,7 +254,7 @@ def measure(
         Prepared(model, parts) for parts in zip(*(one.parts for one in in_order), strict=True)
     )
     whole = {name: one.moments for name, one in found.items() if one.moments is not None}
-    return Ways(ways, lambda point: task.look.at(expanded(point)), task.rate, whole)
+    return Ways(ways, lambda point: task.look.at(expanded(point)), task.rate, whole, task.whole)
 
 
 def shares(layers: Sequence[Layer], parties: int) -> list[tuple[int, ...]]:
@@ -348,12 +359,18 @@ def _measure(begun: _Begun, look: Look, rate: float) -> Part:
     sensitivity = alone / max(begun.error, 1e-30)
     price = rate / sensitivity
     dense = begun.candidates if _is_dense(first, price) else []
-    ways = [*begun.candidates, *(replace(c, per_channel=True) for c in dense)]
+    grouped = begun.candidates if first.layer.groups > 1 else []
+    ways = [
+        *begun.candidates,
+        *(replace(c, spacing="rms") for c in dense),
+        *(replace(c, spacing=spacing) for c in grouped for spacing in BY_GROUP),
+    ]
 
     def cost(way: Part) -> float:
         rounded, steps = round_part(way, price, COARSENESS)
         effect = _effect(look, way, rounded, steps)
-        return effect + rate * (entropy_bits(rounded) + _STEP_BITS * steps.size)
+        paid = effect + rate * (entropy_bits(rounded) + SCALE_BITS * steps.size)
+        return paid / _CLEARLY if way.spacing in BY_GROUP else paid
 
     best = min(ways, key=cost) if len(ways) > 1 else first
     return replace(best, sensitivity=sensitivity, alone=alone)
@@ -362,7 +379,7 @@ def _measure(begun: _Begun, look: Look, rate: float) -> Part:
 def _is_dense(part: Part, price: float) -> bool:
     """Say whether a layer needs many bits; plain rounding, which needs more, is asked first."""
     limit = _DENSE * part.weights.size
-    steps = steps_of(part, price, COARSENESS)
+    steps = steps_of(part.weights, part.factors, price, COARSENESS)
     plain = nearest(part.weights.reshape(-1, part.weights.shape[-1]), np.atleast_1d(steps))
     return (
         entropy_bits(plain) > limit and entropy_bits(round_part(part, price, COARSENESS)[0]) > limit
@@ -370,8 +387,7 @@ def _is_dense(part: Part, price: float) -> bool:
 
 
 def _effect(look: Look, part: Part, rounded: NDArray[np.int8], steps: NDArray[np.float32]) -> float:
-    weight = part.layer.stored(multiplied(rounded, steps).astype(np.float32))
-    return look.at({part.layer.name: weight, **corrected(part, rounded, steps)})
+    return look.at(initializers(part, (rounded, steps)))
 
 
 def without_factors(part: Part) -> Part:
@@ -391,7 +407,7 @@ def with_all_samples(part: Part, moments: Moments) -> Part:
 
 def _factors(moments: Moments, damping: float) -> NDArray[np.float32]:
     """Return the inverse factor of each group."""
-    factors = [inverse_factor(h, damping) for h in moments.second]
+    factors = [inverse_factor(h, damping) for h in awake(moments)]
     return factors[0][None] if len(factors) == 1 else np.stack(factors)  # no copy of a wide one
 
 

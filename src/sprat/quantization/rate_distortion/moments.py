@@ -22,6 +22,8 @@ from sprat.spread import Task
 #: Positions of each sample that enter the moment of a layer.
 POSITIONS = 64
 _BLOCK = 256
+#: A group with less than this share of the usual group's energy is idle.
+_IDLE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,13 @@ class Moments:
         mean: float32 ``[groups, columns]``.
         second: ``E[x x^T]``, float32 ``[groups, columns, columns]``.
         vectors: How many they are of.
+        samples: How many samples these come from: positions of one sample are alike.
     """
 
     mean: NDArray[np.float32]
     second: NDArray[np.float32]
     vectors: int
+    samples: int = 0
 
     def merged(self, others: Moments) -> Moments:
         """Return the moments of these vectors and others together.
@@ -48,7 +52,30 @@ class Moments:
         np.multiply(self.second, mine, out=self.second)
         np.multiply(others.second, theirs, out=others.second)
         np.add(self.second, others.second, out=self.second)
-        return Moments(mine * self.mean + theirs * others.mean, self.second, total)
+        mean = mine * self.mean + theirs * others.mean
+        return Moments(mean, self.second, total, self.samples + others.samples)
+
+
+def awake(moments: Moments) -> NDArray[np.float32]:
+    """Return the second moments, those of idle groups as if they were active now and then.
+
+    A group whose input was zero in all of ``n`` samples may be active in ``3 / n`` of all others
+    (the rule of three, a 95 % bound: Hanley and Lippman-Hand 1983), so it gets that share of the
+    usual group's energy, the same in each column. Else its weights would cost nothing to erase.
+
+    Args:
+        moments: Of a layer of one group or more.
+    """
+    second = moments.second
+    energies = np.einsum("gii->gi", second).mean(axis=1)
+    usual = float(energies.mean())
+    idle = energies <= _IDLE * usual
+    if len(second) == 1 or not idle.any():
+        return second
+    least = usual * min(1.0, 3 / max(1, moments.samples))
+    out = second.copy()
+    out[idle] = np.float32(least) * np.eye(second.shape[-1], dtype=np.float32)
+    return out
 
 
 def input_moments(
@@ -83,7 +110,8 @@ def input_moments(
     for i, values in enumerate(layer_inputs(model, among or layers, samples)):
 
         def add(layer: Layer, values: dict[str, Any] = values) -> Moments:
-            return _added(sums[layer.name], layer.patches(values[layer.source], POSITIONS, seed))
+            x = values[layer.source]
+            return _added(sums[layer.name], layer.patches(x, POSITIONS, seed), len(x))
 
         for layer, total in zip(layers, ordered_map(add, layers), strict=True):
             sums[layer.name] = total
@@ -137,7 +165,7 @@ def _nothing(layer: Layer) -> Moments:
     return Moments(mean, np.zeros((groups, columns, columns), np.float32), 0)
 
 
-def _added(total: Moments, vectors: NDArray[np.float32]) -> Moments:
+def _added(total: Moments, vectors: NDArray[np.float32], samples: int) -> Moments:
     """Add to the lower triangles in place: a wide layer's moment takes a tenth of a gigabyte."""
     from scipy.linalg.blas import ssyrk
 
@@ -145,7 +173,8 @@ def _added(total: Moments, vectors: NDArray[np.float32]) -> Moments:
     for second, rows in zip(total.second, vectors, strict=True):
         # BLAS counts columns first, so that its upper triangle is our lower one.
         ssyrk(1.0, rows.T, beta=1.0, c=second.T, lower=0, overwrite_c=1)
-    return Moments(total.mean, total.second, total.vectors + vectors.shape[1])
+    count = total.vectors + vectors.shape[1]
+    return Moments(total.mean, total.second, count, total.samples + samples)
 
 
 def _averaged(total: Moments) -> Moments:

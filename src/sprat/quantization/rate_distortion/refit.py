@@ -23,10 +23,10 @@ from sprat.model.nodes import names_read
 from sprat.model.session import Feeds, samples_in
 from sprat.parallel import cores, ordered_map
 from sprat.progress import Progress, silent
-from sprat.quantization.rate_distortion.engine import Part
 from sprat.quantization.rate_distortion.layers import Layer
 from sprat.quantization.rate_distortion.look import replaced
 from sprat.quantization.rate_distortion.moments import POSITIONS, LayerInputs
+from sprat.quantization.rate_distortion.part import Part
 from sprat.quantization.rate_distortion.rounding import Array
 from sprat.spread import ALONE, Spread, Task
 

@@ -14,6 +14,8 @@ _MOST_HALVINGS = 24
 _NEAR = 0.01
 #: The last layers, fitted anew, take other bits than before.
 _MOST_FITS = 4
+#: A point of more than so many times the bits that were asked for is not what was asked for.
+_MOST_OVER = 1.25
 
 
 def at_bits(prepared: Prepared, bits_per_weight: float, progress: Progress = silent) -> Point:
@@ -28,7 +30,9 @@ def at_bits(prepared: Prepared, bits_per_weight: float, progress: Progress = sil
         The point, within 1 % of the bits or as near as its steps allow.
 
     Raises:
-        OptionError: ``bits_per_weight`` is out of its range, or leaves nothing.
+        OptionError: ``bits_per_weight`` is out of its range, leaves nothing, or leaves a layer
+            too little.
+        ConstantAnswerError: With so few bits the model answers the same to every sample.
     """
     if not 0 < bits_per_weight <= 8:
         raise OptionError(
@@ -50,6 +54,14 @@ def at_bits(prepared: Prepared, bits_per_weight: float, progress: Progress = sil
                 hint="Give more bits; where that changes nothing, the model's weights are zeros.",
             )
         wanted, wide = wanted / share, 8.0
+    prepared.refuse_constant(point)
+    if share > _MOST_OVER:
+        raise OptionError(
+            f"{bits_per_weight:g} bits a weight take most of some layer's output, which the model "
+            f"needs: the nearest point has {share * bits_per_weight:.2g}.",
+            where="--bits-per-weight",
+            hint="Give so many bits, or more.",
+        )
     return point
 
 
@@ -57,7 +69,7 @@ def _rate_of(
     prepared: Prepared, bits: float, bracket: tuple[float, float], progress: Progress
 ) -> float:
     """Return the rate that gives so many bits before the last layers are fitted anew."""
-    plain = replace(prepared, again=None)
+    plain = replace(prepared, again=None, checks=None)
     low, high = bracket
     for i in range(_MOST_HALVINGS):
         rate = math.sqrt(low * high)
