@@ -146,13 +146,15 @@ async def pages(options: argparse.Namespace) -> list[Visit]:
         content = (DEFAULT_BUILD / name).read_bytes()
         host.add(f"/default/{name}", brotli.compress(content, lgwin=22), "br")
     lean = {
-        "module": "/runtime/ort.wasm.min.mjs",
-        "glue": "/runtime/ort-wasm-simd-threaded.mjs",
-        "wasm": "/runtime/ort-wasm-simd-threaded.wasm",
+        "module": "./runtime/ort.wasm.min.mjs",
+        "glue": "./runtime/ort-wasm-simd-threaded.mjs",
+        "wasm": "./runtime/ort-wasm-simd-threaded.wasm",
     }
-    before = {key: f"/default/{name}" for key, name in DEFAULT_FILES.items()}
+    before = {key: f"./default/{name}" for key, name in DEFAULT_FILES.items()}
     subjects = [
-        Subject(name, name, runtime, f"/models/{model}.onnx", "/images/0", preprocess.as_json(), 1)
+        Subject(
+            name, name, runtime, f"./models/{model}.onnx", "./images/0", preprocess.as_json(), 1
+        )
         for name, runtime, model in (
             ("before: original, default build", before, "original"),
             ("original, wasm build", lean, "original"),

@@ -67,10 +67,10 @@ const bytes = async (place) => (await fetch(place)).arrayBuffer();
 let answer, heap;
 const runtimes = {
   async ort(name, feeds) {
-    const ort = await import("/runtime/ort.wasm.min.mjs");
-    const wasmBinary = await bytes("/runtime/ort-wasm-simd-threaded.wasm");
-    const model = new Uint8Array(await bytes(`/bench/${name}.onnx`));
-    const mjs = new URL("/runtime/ort-wasm-simd-threaded.mjs", location.href).href;
+    const ort = await import("../runtime/ort.wasm.min.mjs");
+    const wasmBinary = await bytes("../runtime/ort-wasm-simd-threaded.wasm");
+    const model = new Uint8Array(await bytes(`./${name}.onnx`));
+    const mjs = new URL("../runtime/ort-wasm-simd-threaded.mjs", location.href).href;
     Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary, wasmPaths: { mjs } });
     const tensors = {};
     for (const [k, { type, dims, data }] of Object.entries(feeds))
@@ -83,11 +83,11 @@ const runtimes = {
     return performance.now() - start;
   },
   async lean(name, feeds) {
-    const { LeanSession } = await import("/lean/lean.mjs");
+    const { LeanSession } = await import("../lean/lean.mjs");
     const [xnnpack, helper, weights] = await Promise.all(
-      ["/lean/xnnpack.wasm", "/lean/helper.wasm", `/bench/${name}.weights`].map(bytes),
+      ["../lean/xnnpack.wasm", "../lean/helper.wasm", `./${name}.weights`].map(bytes),
     );
-    const text = new TextDecoder().decode(await bytes(`/bench/${name}.plan`));
+    const text = new TextDecoder().decode(await bytes(`./${name}.plan`));
     const start = performance.now();
     const plan = JSON.parse(text);
     const session = await LeanSession.open({ xnnpack, helper, plan, weights });
@@ -135,7 +135,7 @@ PAGE = """async ([sides, shapes, starts, rounds, milliseconds]) => {
   for (let i = 0; i < starts; i++)
     for (const [side, [runtime, name]] of Object.entries(sides)) {
       workers[side]?.terminate();
-      workers[side] = new Worker("/bench/worker.js", { type: "module" });
+      workers[side] = new Worker("./bench/worker.js", { type: "module" });
       (firsts[side] ??= []).push(await ask(workers[side], "load", [runtime, name, feeds]));
     }
   for (let i = 0; i < rounds; i++)

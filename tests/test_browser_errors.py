@@ -48,7 +48,7 @@ def driven(ask: Callable[[Driver], Awaitable[T]]) -> T:
 
 
 def test_a_call_that_fails_in_the_page_says_what_that_means() -> None:
-    said = r"^'first' failed in the browser: HTTP 404 for /samples/0.*not found on the server"
+    said = r"^'first' failed in the browser: HTTP 404 for ./samples/0.*not found on the server"
     with pytest.raises(BrowserError, match=said):
         driven(lambda driver: driver.first("none"))
 
@@ -78,7 +78,7 @@ def test_a_visit_without_a_prediction_says_what_the_page_said() -> None:
         host.add("/samples/0.safetensors", b"")
         addresses = driver.runtime.addresses()
         subject = Subject(
-            "bad", "a bad one", addresses, "/models/bad.onnx", "/samples/0.safetensors", None, 8
+            "bad", "a bad one", addresses, "./models/bad.onnx", "./samples/0.safetensors", None, 8
         )
         add_visit(host, subject)
         await visit(driver.browser, host, subject, None, limit=60)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import http.client
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,7 +29,7 @@ from sprat.browser.static import serving_folder
 from sprat.data.options import DataOptions
 from sprat.delivery.bundle import Shape
 from sprat.delivery.hosts import HOSTS, RULES, Host, check_limits, page_headers, settings
-from sprat.delivery.manifest import schema, schema_text
+from sprat.delivery.manifest import integrity, read_manifest, schema, schema_text
 from sprat.delivery.pieces import chunks
 from sprat.errors import OptionError, OutputError
 from sprat.files import sha256, sha256_file
@@ -86,6 +89,48 @@ def test_the_manifest_is_true(site: Path) -> None:
     for model in manifest["models"]:
         whole = b"".join((site / c["path"]).read_bytes() for c in model["chunks"])
         assert sha256(whole) == model["sha256"] == sha256_file(MODEL)
+
+
+def test_a_release_counts_on_where_something_changes(tmp_path: Path) -> None:
+    out = tmp_path / "site"
+
+    def release(model: Path, **how: Any) -> int:
+        made = bundle(model, out, runtime="ort", **how)
+        assert read_manifest(out) == made
+        return made.release
+
+    small = tmp_path / "small.onnx"
+    sprat.save(sprat.quantize(sprat.load(MODEL), Weights(), []), small)
+    assert release(small, name="m") == 1
+    before = files(out)
+    assert release(small, name="m") == 1  # the same again
+    assert files(out) == before
+    assert release(small, name="n") == 2
+    assert release(small, name="m") == 3  # back to the first, and still newer
+    assert release(small, name="m", release=7) == 7
+    assert release(small, name="n", release=7) == 7
+    assert release(small, name="m") == 8
+    with pytest.raises(OptionError, match="--release: must be 8 or more, got 3"):
+        release(small, release=3)
+    assert manifest_of(out)["release"] == 8
+
+
+def test_the_pin_is_the_hash_of_the_manifest_as_it_is_served(site: Path, tmp_path: Path) -> None:
+    content = (site / "manifest.json").read_bytes()
+    told = f"sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}"
+    found = read_manifest(site)
+    assert found is not None
+    assert integrity(found) == told
+    words = [sys.executable, "-m", "sprat", "bundle", str(MODEL), "--runtime", "ort"]
+    for extra in ((), ("--json",)):
+        out = tmp_path / f"site{len(extra)}"
+        said = subprocess.run(
+            [*words, "--out", str(out), *extra], capture_output=True, text=True, check=True
+        ).stdout
+        made = read_manifest(out)
+        assert made is not None
+        assert integrity(made) in said
+        assert not extra or json.loads(said)["integrity"] == integrity(made)
 
 
 def test_its_schema_is_published() -> None:

@@ -87,7 +87,7 @@ def test_preview_and_full_model_answer_as_native_does(kind: Kind, site: Path) ->
     assert found["roles"] == ["preview", "full"]
     assert found["end"] == "full"
     assert np.allclose(found["logits"], wanted, atol=1e-4)
-    assert found["wrong"].startswith("model: ")
+    assert found["wrong"].startswith("input: ")
     assert "input input is float32 [1,64]; it must be float32 [1,1,64,64]" in found["wrong"]
 
 

@@ -26,7 +26,10 @@ MODEL = EXAMPLE / "doodles.onnx"
 DATA = EXAMPLE / "data"
 #: ``SPRAT_SCHEDULES=200`` runs as many; a failing seed replays with ``-k 'seed17]'``.
 SCHEDULES = int(os.environ.get("SPRAT_SCHEDULES", "24"))
-CODES = {"aborted", "integrity", "manifest", "memory", "model", "network", "no-wasm"}
+CODES = {
+    *("aborted", "integrity", "manifest", "memory", "missing", "model", "network", "no-wasm"),
+    "not-a-manifest",
+}
 PAGE = b"<!doctype html><title>t</title><script type=module src=./test.js></script>"
 SCRIPT = b"""
 import { load } from "./loader.js";
@@ -495,7 +498,7 @@ def test_a_version_whose_files_are_lost_makes_way_for_the_next(
         (
             """model.close();
                return model.run(values()).then(() => "ran", (error) => error.message)""",
-            "the engine was closed",
+            "the model was closed",
         ),
         (
             """const bad = model.run({ input: () => 1 }).then(() => "ran", () => "refused");

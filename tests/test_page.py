@@ -47,6 +47,7 @@ globalThis.createImageBitmap = async (...all) => {
 PAD = "document.getElementById('pad').toDataURL()"
 BOTH = """async () => {
   const model = await (await import("./loader.js")).load("./manifest.json");
+  if (model.role !== "full") await new Promise((done) => model.on("upgrade", done));
   const canvas = document.createElement("canvas");
   const context = canvas.getContext("2d");
   context.fillStyle = "rgb(200 40 90 / 60%)";

@@ -4,14 +4,14 @@
  */
 
 import { type Answer, answer } from "./answers.js";
-import { asFailure, SpratError } from "./failure.js";
+import { asFailure, type Code, SpratError } from "./failure.js";
 import { Loading, type Running } from "./loading.js";
 import type { Manifest, Model, Role } from "./manifest.js";
 import { type Options, wanted } from "./options.js";
 import { isPicture, type Picture } from "./pixels.js";
-import { claim, openCache, Store } from "./store.js";
+import { either, Store } from "./store.js";
 import type { Tensors } from "./tensors.js";
-import { fetchManifest, refresh, remembered, settle } from "./versions.js";
+import { fetchManifest, refresh, remembered, settle, type Version } from "./versions.js";
 
 export type { Answer } from "./answers.js";
 export { type Code, SpratError } from "./failure.js";
@@ -40,13 +40,24 @@ export interface Result {
 interface Events {
   /** Another model answers from now on. */
   upgrade: Role;
-  /** The full model could not be loaded; the preview goes on. */
+  /** The full model, or a newer version, could not be loaded; what answers goes on. */
   error: SpratError;
   /** A newer version is whole in the cache; the next load uses it. */
   update: Manifest;
 }
 
 type Listeners = { [K in keyof Events]: Set<(value: Events[K]) => void> };
+
+/** What the server may say at any time, and what a page that has a model need not know. */
+const UNHEARD: Code[] = ["aborted", "network", "missing", "not-a-manifest", "address"];
+
+/** In the words of ONNX Runtime: the model is right, and what it was given is not. */
+const MISFIT = /ERROR_CODE: 2\b|in 'feeds'|tensor's|tensor type/i;
+
+function isTensors(input: unknown): input is Tensors {
+  const parts = Object.values(input ?? [null]);
+  return parts.every((part) => part?.type && part.dims && ArrayBuffer.isView(part.data));
+}
 
 export class Loaded {
   readonly manifest: Manifest;
@@ -82,7 +93,6 @@ export class Loaded {
   /** End all workers, and what still loads. */
   close(): void {
     this.#end.abort();
-    this.#running.engine.close();
   }
 
   /** Wait for the calls that run now, a second at most: a session takes the processor from them. */
@@ -91,12 +101,11 @@ export class Loaded {
   }
 
   /** Let another model answer from the next call on; the old one ends when it is done. */
-  swap(next: Running): void {
+  swap(next: Running, signal: AbortSignal): void {
     this.#tail = this.#tail.then(() => {
-      if (this.#end.signal.aborted) return next.engine.close();
-      const before = this.#running;
+      if (signal.aborted) return;
+      this.#running.engine.close();
       this.#running = next;
-      before.engine.close();
       this.tell("upgrade", next.role);
     });
   }
@@ -117,8 +126,9 @@ export class Loaded {
     const start = performance.now();
     try {
       const image = isPicture(input);
-      if (image && preprocess === null) {
-        throw new SpratError("model", "this model takes no images");
+      if (image ? preprocess === null : !isTensors(input)) {
+        const what = image ? "this model takes no images, but " : "give a Blob, ImageData or ";
+        throw new SpratError("input", `${what}tensors by name: { type, dims, data }`);
       }
       const feeds = image ? await engine.prepare(input, preprocess!) : input;
       const outputs = await engine.run(feeds);
@@ -127,7 +137,7 @@ export class Loaded {
       const milliseconds = performance.now() - start;
       return { role, runtime, outputs, answer: found, label, milliseconds };
     } catch (error) {
-      throw asFailure(error, "model");
+      throw asFailure(error, MISFIT.test(`${error}`) ? "input" : "model");
     }
   }
 }
@@ -136,7 +146,7 @@ export class Loaded {
  * Load a bundle.
  *
  * @param manifest Address of its `manifest.json`.
- * @param options Progress, an end, and how eager to be.
+ * @param options Progress, an end, which version, and how eager to be.
  * @returns A model that answers; where there is a preview, the full model arrives behind it.
  */
 export async function load(manifest: string | URL, options: Options = {}): Promise<Loaded> {
@@ -146,59 +156,71 @@ export async function load(manifest: string | URL, options: Options = {}): Promi
   if (globalThis.crypto?.subtle === undefined) {
     throw new SpratError("insecure", "the page must come over https: files cannot be checked here");
   }
-  const address = new URL(manifest, document.baseURI);
-  const cache = await openCache(address);
-  const kept = await remembered(cache, address).catch(() => null);
+  const store = await Store.open(located(manifest));
+  const kept = await remembered(store, options).catch(() => null);
   if (kept !== null) {
     try {
-      return await version(kept, true, cache, address, options);
+      return await version(kept, true, store, options);
     } catch (error) {
       if (options.signal?.aborted) throw error;
-      await cache?.delete(address); // what it needs is lost, here and on the server
+      await store.cache?.delete(store.base); // what it needs is lost, here and on the server
     }
   }
-  const current = await fetchManifest(address, options);
-  return version(current, false, cache, address, options);
+  return version(await fetchManifest(store, options), false, store, options);
+}
+
+function located(manifest: string | URL): URL {
+  try {
+    return new URL(manifest, document.baseURI);
+  } catch (cause) {
+    throw new SpratError("address", `${manifest} is no address`, { cause });
+  }
 }
 
 /** Load one version. */
 async function version(
-  current: Manifest,
+  current: Version,
   kept: boolean,
-  cache: Cache | null,
-  address: URL,
+  store: Store,
   given: Options,
 ): Promise<Loaded> {
+  const { manifest } = current;
   const end = new AbortController();
-  const signals = given.signal === undefined ? [end.signal] : [end.signal, given.signal];
-  const options = { ...given, signal: AbortSignal.any(signals) };
-  const store = new Store(address, cache);
-  const models = wanted(current, options);
-  const loading = new Loading(current, store, options, models);
-  const release = claim(address.pathname, current.version);
+  const signal = either(end.signal, given.signal);
+  const options = { ...given, signal };
+  const models = wanted(manifest, options);
+  const loading = new Loading(manifest, store, options, models, given.signal);
+  const release = store.claim(manifest.version);
   const full = models.findLast((model) => !model.runtime) ?? models[models.length - 1]!;
-  // What is in the cache already needs no preview; another runtime takes over even then.
-  const stored = await Promise.all(full.chunks.map((chunk) => store.has(chunk)));
-  const first = stored.every(Boolean) ? full : models[0]!;
   try {
+    signal.throwIfAborted();
+    // What is in the cache already needs no preview; another runtime takes over even then.
+    const stored = await Promise.all(full.chunks.map((chunk) => store.has(chunk)));
+    const first = stored.every(Boolean) ? full : models[0]!;
     const next = models.slice(models.indexOf(first) + 1);
     const running = await loading.engine(first, next[0]);
-    const loaded = new Loaded(current, running, end);
+    signal.throwIfAborted();
+    const loaded = new Loaded(manifest, running, end);
     // The page's first calls, which come now, go before.
     setTimeout(() => loaded.quiet().then(() => loading.calm()));
     const after = async () => {
       release();
-      // A close does not undo a first visit.
-      if (!kept) await settle(cache, address, current, false, given);
-      const newer = kept ? await refresh(cache, address, current, options) : null;
-      if (newer !== null) loaded.tell("update", newer);
+      if (kept) {
+        // A page that names its version looks for no other.
+        if (given.integrity !== undefined) return;
+        const newer = await refresh(store, current, options);
+        if (newer !== null) loaded.tell("update", newer);
+      } else {
+        // A close does not undo a first visit.
+        await settle(store, current, given.integrity !== undefined, given);
+      }
     };
-    void behind(loaded, loading, next, after).finally(release);
+    void behind(loaded, loading, next, signal, after).finally(release);
     return loaded;
   } catch (error) {
     release();
     end.abort();
-    throw asFailure(error, "network");
+    throw asFailure(error, "network", given.signal);
   }
 }
 
@@ -207,16 +229,19 @@ async function behind(
   loaded: Loaded,
   loading: Loading,
   next: Model[],
+  signal: AbortSignal,
   after: () => Promise<void>,
 ): Promise<void> {
+  const told = (unheard: Code[]) => (error: unknown) => {
+    const failure = asFailure(error, "network", signal);
+    if (!unheard.includes(failure.code)) loaded.tell("error", failure);
+  };
   try {
     for (const [i, model] of next.entries()) {
-      loaded.swap(await loading.engine(model, next[i + 1], () => loaded.quiet()));
+      loaded.swap(await loading.engine(model, next[i + 1], () => loaded.quiet()), signal);
     }
-    await after();
   } catch (error) {
-    const failure = asFailure(error, "network");
-    if (failure.code === "aborted") return;
-    if (next.length > 0 || failure.code !== "network") loaded.tell("error", failure);
+    return told(["aborted"])(error);
   }
+  await after().catch(told(UNHEARD));
 }

@@ -3,9 +3,8 @@
 import { Engine } from "./engine.js";
 import { asFailure, SpratError } from "./failure.js";
 import { WORKER_LOST } from "./lost.js";
-import type { Manifest, Model, Role, RuntimeFiles } from "./manifest.js";
-import { type Options, stubborn } from "./options.js";
-import type { Runtime } from "./protocol.js";
+import { allFiles, type File, type Manifest, type Model, type Role } from "./manifest.js";
+import { fetching, type Options } from "./options.js";
 import { digest, type Fetching, type Keeper, type Store } from "./store.js";
 
 /** Attempts to start a worker whose script got lost. */
@@ -22,19 +21,28 @@ export class Loading {
   readonly #manifest: Manifest;
   readonly #store: Store;
   readonly #options: Options;
+  readonly #visit: AbortSignal | undefined;
   readonly #total: number;
-  readonly #cores = new Map<string, Promise<WebAssembly.Module>>();
-  readonly #models = new Map<Model, Promise<ArrayBuffer>>();
+  readonly #got = new Map<File | Model | string, Promise<unknown>>();
   readonly #calm = Promise.withResolvers<void>();
   #loaded = 0;
 
-  constructor(manifest: Manifest, store: Store, options: Options, models: Model[]) {
+  /**
+   * @param options Its signal ends what loads.
+   * @param visit Ends what a visit leaves in the cache, too; a mere close does not.
+   */
+  constructor(
+    manifest: Manifest,
+    store: Store,
+    options: Options,
+    models: Model[],
+    visit: AbortSignal | undefined,
+  ) {
     this.#manifest = manifest;
     this.#store = store;
     this.#options = options;
-    const cores = models.flatMap((model) => model.runtime?.wasm ?? []);
-    const files = [manifest.runtime.wasm, ...cores, ...models.flatMap((model) => model.chunks)];
-    this.#total = files.reduce((sum, file) => sum + file.bytes, 0);
+    this.#visit = visit;
+    this.#total = allFiles(manifest, models).reduce((sum, file) => sum + file.bytes, 0);
     options.signal?.addEventListener("abort", () => this.calm());
   }
 
@@ -43,27 +51,31 @@ export class Loading {
     this.#calm.resolve();
   }
 
-  readonly #onBytes = (bytes: number): void => {
-    this.#loaded += bytes;
-    this.#options.onProgress?.({ loaded: this.#loaded, total: this.#total });
-  };
-
-  #fetching(counted = true): Fetching {
-    const { signal } = this.#options;
-    const onBytes = counted ? this.#onBytes : () => {};
-    return { signal, onBytes, retry: stubborn(this.#options) };
+  #fetching(): Fetching {
+    const onBytes = (bytes: number) => {
+      this.#loaded += bytes;
+      this.#options.onProgress?.({ loaded: this.#loaded, total: this.#total });
+    };
+    return { ...fetching(this.#options), onBytes };
   }
 
-  /** Get a runtime once, however many models need it. */
-  #core(runtime: RuntimeFiles): Promise<WebAssembly.Module> {
-    const known = this.#cores.get(runtime.wasm.path);
-    const core = known ?? this.#compiled(runtime);
-    this.#cores.set(runtime.wasm.path, core);
-    return core;
+  /** Get something once, however many models need it. */
+  #once<T>(name: Model | string, get: () => Promise<T>): Promise<T> {
+    const known = (this.#got.get(name) as Promise<T> | undefined) ?? get();
+    this.#got.set(name, known);
+    return known;
+  }
+
+  #script(file: File): Promise<ArrayBuffer> {
+    return this.#once(file.path, () => this.#store.get(file, this.#fetching()));
+  }
+
+  #core(wasm: File): Promise<WebAssembly.Module> {
+    return this.#once(wasm.path, () => this.#compiled(wasm));
   }
 
   /** Compile a runtime while it comes in; it is used only when its bytes are checked. */
-  async #compiled(runtime: RuntimeFiles): Promise<WebAssembly.Module> {
+  async #compiled(wasm: File): Promise<WebAssembly.Module> {
     let early: Promise<WebAssembly.Module | null> = Promise.resolve(null);
     const onBody: Fetching["onBody"] = (body) => {
       const module =
@@ -75,32 +87,29 @@ export class Loading {
       early = module.catch(() => null);
     };
     const keeper: Keeper = async (...file) => {
-      await this.#core(runtime); // it is compiled from what moves to the worker here
+      await this.#core(wasm); // it is compiled from what moves to the worker here
       await this.#calm.promise;
-      return Engine.keep(this.#store.name, ...file);
+      if (this.#visit?.aborted) return;
+      return Engine.keep(this.#visit, this.#store.name, ...file);
     };
-    const fetching = { ...this.#fetching(), onBody, keeper };
-    const content = await this.#store.get(runtime.wasm, fetching);
+    const content = await this.#store.get(wasm, { ...this.#fetching(), onBody, keeper });
     return (await early) ?? WebAssembly.compile(content).catch(lacking);
   }
 
-  /** Get a model once. */
   #model(model: Model): Promise<ArrayBuffer> {
-    const known = this.#models.get(model) ?? this.#joined(model);
-    this.#models.set(model, known);
-    return known;
+    return this.#once(model, () => this.#joined(model));
   }
 
   /** Fetch a model's chunks side by side, and join them. */
   async #joined(model: Model): Promise<ArrayBuffer> {
-    const fetching = this.#fetching();
+    const how = this.#fetching();
     const whole = new Uint8Array(model.bytes);
     let start = 0;
     await Promise.all(
       model.chunks.map(async (chunk) => {
         const at = start;
         start += chunk.bytes;
-        whole.set(new Uint8Array(await this.#store.get(chunk, fetching)), at);
+        whole.set(new Uint8Array(await this.#store.get(chunk, how)), at);
       }),
     );
     if ((await digest(whole.buffer)) !== model.sha256) {
@@ -115,36 +124,28 @@ export class Loading {
     next?: Model,
     quiet: () => Promise<unknown> = async () => {},
   ): Promise<Running> {
-    const files = model.runtime ?? this.#manifest.runtime;
-    const { kind = "ort", module, glue, wasm } = files;
-    const runtime: Runtime = {
-      provider: kind === "lean" ? "lean" : "wasm",
-      module: this.#store.address(module).href,
-      glue: this.#store.address(glue).href,
-      wasm: this.#store.address(wasm).href,
-    };
-    const threads = this.#options.threads ?? 1;
-    const early = Engine.spawn(runtime);
-    let core: WebAssembly.Module;
-    let content: ArrayBuffer;
+    const { kind = "ort", ...files } = model.runtime ?? this.#manifest.runtime;
+    const { signal, threads } = this.#options;
+    const spawn = () => new Engine(signal);
+    const early = spawn();
     try {
-      // The worker imports both scripts by itself; here they are checked, and kept for it.
-      const scripts = [module, glue].map((script) =>
-        this.#store.get(script, this.#fetching(false)),
-      );
-      const needed = [this.#core(files), this.#model(model), ...scripts] as const;
-      [core, content] = await Promise.all(needed);
+      const [module, glue, wasm, content] = await Promise.all([
+        this.#script(files.module),
+        this.#script(files.glue),
+        this.#core(files.wasm),
+        this.#model(model),
+      ]);
       if (next !== undefined) this.#model(next).catch(() => {}); // said when its turn comes
       await quiet();
+      const provider = kind === "lean" ? kind : "wasm";
+      const runtime = { provider, module, glue, wasm, threads } as const;
+      const engine = await started(early, spawn, (one) => one.start(runtime, content.slice(0)));
+      this.#got.delete(model); // the session has what it needs
+      return { role: model.role, runtime: kind, engine };
     } catch (error) {
       early.close();
       throw error;
     }
-    const engine = await started(early, runtime, (found) =>
-      found.start(core, content.slice(0), threads),
-    );
-    this.#models.delete(model); // the session has what it needs
-    return { role: model.role, runtime: kind, engine };
   }
 }
 
@@ -164,12 +165,13 @@ async function renewWorker(): Promise<void> {
 /** Make a session; where the worker's script got lost, in a worker that is started again. */
 async function started(
   early: Engine,
-  runtime: Runtime,
-  start: (engine: Engine) => Promise<Engine>,
+  spawn: () => Engine,
+  start: (engine: Engine) => Promise<unknown>,
 ): Promise<Engine> {
-  for (let attempt = 1, engine = early; ; attempt++, engine = Engine.spawn(runtime)) {
+  for (let attempt = 1, engine = early; ; attempt++, engine = spawn()) {
     try {
-      return await start(engine);
+      await start(engine);
+      return engine;
     } catch (error) {
       const failure = asFailure(error, "model");
       const lost = failure.message.includes(WORKER_LOST);

@@ -42,6 +42,8 @@ export interface Manifest {
   name: string;
   /** SHA-256 over everything that the manifest lists. */
   version: string;
+  /** Counts up with every change: an older version is known by it. */
+  release?: number;
   /** `http`: the host sends compressed files; `gzip`: the large files are packed. */
   decode: "http" | "gzip";
   runtime: RuntimeFiles;
@@ -96,6 +98,7 @@ export function parseManifest(text: string): Manifest | null {
     value?.sprat === 1 &&
     typeof value.name === "string" &&
     typeof value.version === "string" &&
+    isSize(value.release ?? 1) &&
     isRecordOrNothing(value.preprocess) &&
     isRecordOrNothing(value.reading) &&
     (value.decode === "http" || value.decode === "gzip") &&

@@ -11,15 +11,20 @@ export interface Progress {
 
 export interface Options {
   onProgress?: (progress: Progress) => void;
+  /** Ends the load, and the model: at whatever moment it aborts, no worker is left. */
   signal?: AbortSignal;
   /** `always` loads the full model even where the visitor asked to save data. */
   full?: "auto" | "always" | "never";
   threads?: number;
   retry?: Partial<Retry>;
+  /** What `sprat bundle` printed, `sha256-…`: only this manifest is taken, no other version. */
+  integrity?: string;
+  /** Take a version whose release is before the last one that was here. */
+  allowOlder?: boolean;
 }
 
-export function stubborn(options: Options): Retry {
-  return { ...RETRY, ...options.retry };
+export function fetching({ signal, retry }: Options): { signal?: AbortSignal; retry: Retry } {
+  return { ...(signal && { signal }), retry: { ...RETRY, ...retry } };
 }
 
 function savesData(): boolean {

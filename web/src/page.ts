@@ -48,7 +48,10 @@ class Page {
           this.#now(model);
           void this.#ask();
         });
-        model.on("error", (error) => this.#say("partly", { error: error.message }));
+        model.on("error", (error) => {
+          // With the full model nothing is lacking: only a newer version does not come.
+          if (model.role === "preview") this.#say("partly", { error: error.message });
+        });
         model.on("update", () => this.#say("update"));
         void this.#ask();
       },

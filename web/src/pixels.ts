@@ -1,9 +1,7 @@
 /** Decode an image as the page sees it. */
 
+import { SpratError } from "./failure.js";
 import type { Pixels } from "./resample.js";
-
-/** The image is at fault: the model answers the next one. */
-export class ImageError extends Error {}
 
 /** As many as Sprat reads in Python; a small file can unpack to gigabytes. */
 const MAX_PIXELS = 64_000_000;
@@ -11,11 +9,11 @@ const MAX_PIXELS = 64_000_000;
 /**
  * Refuse more pixels than are read, of an image or of what it is enlarged to.
  *
- * @throws {ImageError} There are more.
+ * @throws {SpratError} There are more.
  */
 export function checkPixels(width: number, height: number): void {
   if (width * height <= MAX_PIXELS) return;
-  throw new ImageError(`${width} x ${height} pixels: too many`);
+  throw new SpratError("image", `${width} x ${height} pixels: too many`);
 }
 
 /** An image file (PNG, JPEG, WebP or what else the browser reads), or pixels such as a canvas's. */
@@ -33,14 +31,14 @@ export function isPicture(input: object): input is Picture {
  *
  * @param picture A file, or pixels.
  * @returns RGBA pixels.
- * @throws {ImageError} It is no image that the browser reads, or has too many pixels.
+ * @throws {SpratError} It is no image that the browser reads, or has too many pixels.
  */
 export async function decodeImage(picture: Picture): Promise<Pixels> {
   const bitmap = await createImageBitmap(picture, {
     colorSpaceConversion: "none",
     imageOrientation: "from-image",
   }).catch(() => {
-    throw new ImageError("no image");
+    throw new SpratError("image", "no image");
   });
   const { width, height } = bitmap;
   try {

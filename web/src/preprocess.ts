@@ -122,7 +122,7 @@ function table(how: Preprocess, channel: number): Float32Array {
  * @param image 8-bit RGB or RGBA (the alpha is ignored: lay it on white first), or grey.
  * @param how The model's preprocessing.
  * @returns `[1, C, H, W]` or `[1, H, W, C]`.
- * @throws {ImageError} It is so long and thin that covering the size would enlarge it beyond what
+ * @throws {SpratError} It is so long and thin that covering the size would enlarge it beyond what
  *   is read.
  */
 export function toTensor(image: Pixels, how: Preprocess): Tensor {

@@ -1,12 +1,12 @@
 /** The page that `sprat prove` drives: it does what it is told and measures. */
 
-import { Engine, fetchBytes } from "./engine.js";
+import { type Addresses, fetchBytes, MeasuredEngine } from "./measured.js";
 import type { Preprocess } from "./preprocess.js";
-import type { Opened, Runtime } from "./protocol.js";
+import type { Opened } from "./protocol.js";
 import { decode, encode, type Tensors } from "./tensors.js";
 
 interface Opening {
-  runtime: Runtime;
+  runtime: Addresses;
   model: string;
   threads: number;
   limit: number;
@@ -16,9 +16,9 @@ interface Adapter {
   info: { vendor: string; architecture: string };
 }
 
-const engines = new Map<string, Engine>();
+const engines = new Map<string, MeasuredEngine>();
 
-function engine(name: string): Engine {
+function engine(name: string): MeasuredEngine {
   const found = engines.get(name);
   if (found === undefined) throw new Error(`nothing is open as ${name}`);
   return found;
@@ -46,7 +46,7 @@ const prove = {
   async open(name: string, { runtime, model, threads, limit }: Opening): Promise<Opened> {
     engines.get(name)?.close();
     engines.delete(name);
-    const opened = await Engine.open({ runtime, model, threads, limit });
+    const opened = await MeasuredEngine.open({ runtime, model, threads, limit });
     engines.set(name, opened);
     return opened.opened;
   },
@@ -62,19 +62,19 @@ const prove = {
   /** Answer samples `from` to `to` and send what came out. */
   async answer(name: string, from: number, to: number): Promise<void> {
     for (let i = from; i < to; i++) {
-      const feeds = await tensors(`/samples/${i}.safetensors`);
-      await send(`/answers/${name}/${i}`, await engine(name).run(feeds));
+      const feeds = await tensors(`./samples/${i}.safetensors`);
+      await send(`./answers/${name}/${i}`, await engine(name).run(feeds));
     }
   },
 
   /** Preprocess images `from` to `to`, answer each, and send the inputs and the answers. */
   async look(name: string, how: Preprocess, from: number, to: number): Promise<void> {
     for (let i = from; i < to; i++) {
-      const response = await fetch(`/images/${i}`);
+      const response = await fetch(`./images/${i}`);
       if (!response.ok) throw new Error(`HTTP ${response.status} for image ${i}`);
       const feeds = await engine(name).prepare(await response.blob(), how);
-      await send(`/prepared/${i}`, feeds);
-      await send(`/seen/${name}/${i}`, await engine(name).run(feeds));
+      await send(`./prepared/${i}`, feeds);
+      await send(`./seen/${name}/${i}`, await engine(name).run(feeds));
     }
   },
 

@@ -3,7 +3,7 @@
  * kept.
  */
 
-import { SpratError } from "./failure.js";
+import { asFailure, type Code, SpratError } from "./failure.js";
 import type { File } from "./manifest.js";
 
 /** How stubborn the loader is. */
@@ -20,7 +20,10 @@ export const RETRY: Retry = { attempts: 5, pause: 250, silence: 15_000 };
 const LONGEST_PAUSE = 8_000;
 const PARALLEL = 6;
 
-export type Keeper = (address: string, content: ArrayBuffer, how: ResponseInit) => Promise<unknown>;
+/** What another attempt may change. */
+const PASSING: Code[] = ["network", "integrity"];
+
+export type Keeper = (address: string, content: ArrayBuffer) => Promise<unknown>;
 
 export interface Fetching {
   retry?: Retry | undefined;
@@ -33,34 +36,35 @@ export interface Fetching {
   keeper?: Keeper;
 }
 
-function cacheName(manifest: URL): string {
-  return `sprat:${manifest.pathname}`;
+/** The signal of whichever aborts first. */
+export function either(...signals: (AbortSignal | undefined)[]): AbortSignal {
+  return AbortSignal.any(signals.filter((signal) => signal !== undefined));
 }
 
-/** Open a bundle's cache; null in private windows and where storage is refused. */
-export async function openCache(manifest: URL): Promise<Cache | null> {
-  try {
-    return await caches.open(cacheName(manifest));
-  } catch {
-    return null;
-  }
+/** Wait; an end of the load ends this, too, and what comes next says so. */
+async function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  setTimeout(resolve, milliseconds);
+  signal?.addEventListener("abort", resolve);
+  await promise;
+  signal?.removeEventListener("abort", resolve);
 }
 
-function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, milliseconds);
-  const end = () => {
-    clearTimeout(timer);
-    reject(new SpratError("aborted", "the load was ended"));
-  };
-  if (signal?.aborted) end();
-  else signal?.addEventListener("abort", end, { once: true });
-  return promise.finally(() => signal?.removeEventListener("abort", end));
+async function hash(content: ArrayBuffer): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", content));
 }
 
 export async function digest(content: ArrayBuffer): Promise<string> {
-  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
-  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return Array.from(await hash(content), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** The hash as a page writes it down, in the form of subresource integrity. */
+export async function pin(content: ArrayBuffer): Promise<string> {
+  return `sha256-${btoa(String.fromCharCode(...(await hash(content))))}`;
+}
+
+function damaged({ path }: File): SpratError {
+  return new SpratError("integrity", `${path} does not have the content that it should`);
 }
 
 /** Read a body into one buffer of a known length; what is longer or shorter is refused early. */
@@ -75,20 +79,16 @@ async function read(
   let at = 0;
   try {
     for (;;) {
-      const { done, value } = await reader.read();
-      if (done) break;
+      const { done, value = new Uint8Array() } = await reader.read();
       alive();
-      if (at + value.length > whole.length) {
-        throw new SpratError("integrity", `${file.path} is longer than ${file.bytes} bytes`);
+      if (at + value.length > whole.length || (done && at < whole.length)) {
+        throw damaged(file);
       }
+      if (done) return whole.buffer;
       whole.set(value, at);
       at += value.length;
       onBytes(value.length);
     }
-    if (at < whole.length) {
-      throw new SpratError("integrity", `${file.path} ends after ${at} of ${file.bytes} bytes`);
-    }
-    return whole.buffer;
   } catch (error) {
     onBytes(-at);
     await reader.cancel().catch(() => {});
@@ -104,15 +104,15 @@ async function once(
   { signal, onBytes = () => {}, onBody, retry = RETRY }: Fetching,
 ): Promise<ArrayBuffer> {
   const silence = new AbortController();
-  let timer = setTimeout(() => silence.abort(), retry.silence);
+  let timer: ReturnType<typeof setTimeout> | undefined;
   const alive = () => {
     clearTimeout(timer);
     timer = setTimeout(() => silence.abort(), retry.silence);
   };
-  const either = signal === undefined ? silence.signal : AbortSignal.any([signal, silence.signal]);
+  alive();
   try {
     const cache = attempt === 0 ? "default" : "reload";
-    const response = await fetch(address, { signal: either, cache });
+    const response = await fetch(address, { signal: either(signal, silence.signal), cache });
     if (!response.ok || response.body === null) {
       throw new SpratError("network", `HTTP ${response.status} for ${file.path}`);
     }
@@ -129,7 +129,7 @@ async function once(
     if (onBody !== undefined) await new Promise((done) => setTimeout(done));
     if ((await digest(content)) !== file.sha256) {
       onBytes(-content.byteLength);
-      throw new SpratError("integrity", `${file.path} does not have the content that it should`);
+      throw damaged(file);
     }
     return content;
   } finally {
@@ -146,12 +146,11 @@ export async function persistently<T>(
   for (let attempt = 0; ; attempt++) {
     try {
       return await work(attempt);
-    } catch (error) {
-      if (signal?.aborted) throw new SpratError("aborted", "the load was ended");
-      if (attempt + 1 >= retry.attempts) {
-        if (error instanceof SpratError) throw error;
-        throw new SpratError("network", `${what} cannot be fetched`, { cause: error });
-      }
+    } catch (cause) {
+      if (signal?.aborted) throw asFailure(cause, "network", signal);
+      const lost = () => new SpratError("network", `${what} cannot be fetched`, { cause });
+      const failure = cause instanceof SpratError ? cause : lost();
+      if (attempt + 1 >= retry.attempts || !PASSING.includes(failure.code)) throw failure;
       const longest = Math.min(LONGEST_PAUSE, retry.pause * 2 ** attempt);
       await pause(longest * (0.5 + Math.random() / 2), signal);
     }
@@ -169,41 +168,51 @@ export function alone<T>(
   return navigator.locks.request(`sprat:${name}`, options, work) as Promise<T>;
 }
 
-/** Tell other tabs that a version loads here, so that they leave its files; returns what ends it. */
-export function claim(path: string, version: string): () => void {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const name = `sprat:${path} ${version}`;
-  navigator.locks?.request(name, { mode: "shared" }, () => promise).catch(() => {});
-  return resolve;
-}
-
-/** Say whether a version other than this one loads in some tab. */
-export async function claimed(path: string, version: string): Promise<boolean> {
-  const { held = [] } = (await navigator.locks?.query()) ?? {};
-  const start = `sprat:${path} `;
-  return held.some(({ name }) => name?.startsWith(start) && name !== start + version);
-}
-
+/** What a bundle has in the browser. */
 export class Store {
-  /** Of the cache. */
+  /** Address of the bundle's manifest. */
+  readonly base: URL;
+  /** Of its cache, and what its locks' names begin with. */
   readonly name: string;
-  readonly #base: URL;
-  readonly #cache: Cache | null;
+  /** Null in private windows and where storage is refused. */
+  readonly cache: Cache | null;
   #running = 0;
   readonly #queue: (() => void)[] = [];
 
-  constructor(base: URL, cache: Cache | null) {
-    this.name = cacheName(base);
-    this.#base = base;
-    this.#cache = cache;
+  private constructor(base: URL, name: string, cache: Cache | null) {
+    this.base = base;
+    this.name = name;
+    this.cache = cache;
+  }
+
+  static async open(base: URL): Promise<Store> {
+    const name = `sprat:${base.pathname}`;
+    // It throws, too, where there is no such thing.
+    const cache = await (async () => caches.open(name))().catch(() => null);
+    return new Store(base, name, cache);
+  }
+
+  /** Tell other tabs that a version loads here, so that they leave its files; returns what ends it. */
+  claim(version: string): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const name = `${this.name} ${version}`;
+    navigator.locks?.request(name, { mode: "shared" }, () => promise).catch(() => {});
+    return resolve;
+  }
+
+  /** Say whether a version other than this one loads in some tab. */
+  async claimed(version: string): Promise<boolean> {
+    const { held = [] } = (await navigator.locks?.query()) ?? {};
+    const start = `${this.name} `;
+    return held.some(({ name }) => name?.startsWith(start) && name !== start + version);
   }
 
   address(file: File): URL {
-    return new URL(file.path, this.#base);
+    return new URL(file.path, this.base);
   }
 
   async has(file: File): Promise<boolean> {
-    return (await this.#cache?.match(this.address(file))) !== undefined;
+    return (await this.cache?.match(this.address(file))) !== undefined;
   }
 
   /** See to it that the cache has a file; false where it refuses, as when it is full. */
@@ -220,16 +229,15 @@ export class Store {
     const kept = await this.#kept(file, fetching);
     if (kept !== null) return kept;
     await this.#slot();
-    const { promise, resolve, reject } = Promise.withResolvers<ArrayBuffer>();
-    const work = () => this.#fetched(file, fetching, resolve);
-    // Without a cache there is nothing that tabs could share.
-    const done = this.#cache === null ? work() : alone(file.sha256, fetching.signal, work);
-    done.catch(reject);
     try {
-      return await promise;
+      return await new Promise((resolve, reject) => {
+        const work = () => this.#fetched(file, fetching, resolve);
+        // Without a cache there is nothing that tabs could share.
+        const done = this.cache === null ? work() : alone(file.sha256, fetching.signal, work);
+        done.catch(reject);
+      });
     } catch (error) {
-      if (fetching.signal?.aborted) throw new SpratError("aborted", "the load was ended");
-      throw error;
+      throw asFailure(error, "network", fetching.signal);
     } finally {
       this.#running--;
       this.#queue.shift()?.();
@@ -249,10 +257,9 @@ export class Store {
       once(address, file, attempt, fetching),
     );
     arrived(content);
-    const put: Keeper = async (to, body, how) => this.#cache?.put(to, new Response(body, how));
-    const headers = { "content-type": mediaType(file.path), ...ISOLATED };
+    const put: Keeper = async (to, body) => this.cache?.put(to, new Response(body));
     try {
-      await (fetching.keeper ?? put)(address.href, content, { headers });
+      await (fetching.keeper ?? put)(address.href, content);
     } catch {
       // The quota is used up: the page works without a cache, and loads again next time.
     }
@@ -260,7 +267,7 @@ export class Store {
 
   /** What the cache holds is checked too: a tab may have died, a disk may be broken. */
   async #kept(file: File, { onBody, onBytes }: Fetching): Promise<ArrayBuffer | null> {
-    const found = await this.#cache?.match(this.address(file)).catch(() => undefined);
+    const found = await this.cache?.match(this.address(file)).catch(() => undefined);
     if (found === undefined) return null;
     const content = await found.arrayBuffer();
     onBody?.(content);
@@ -268,27 +275,14 @@ export class Store {
       onBytes?.(content.byteLength);
       return content;
     }
-    await this.#cache?.delete(this.address(file));
+    await this.cache?.delete(this.address(file));
     return null;
   }
 
   async #slot(): Promise<void> {
     while (this.#running >= PARALLEL) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#queue.push(resolve);
-      await promise;
+      await new Promise<void>((resolve) => this.#queue.push(resolve));
     }
     this.#running++;
   }
-}
-
-/** Scripts that come from the cache must not lose the page its isolation. */
-const ISOLATED = {
-  "cross-origin-resource-policy": "same-origin",
-  "cross-origin-embedder-policy": "require-corp",
-};
-
-function mediaType(path: string): string {
-  if (path.endsWith("js")) return "text/javascript";
-  return path.endsWith(".wasm") ? "application/wasm" : "application/octet-stream";
 }

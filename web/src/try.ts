@@ -1,12 +1,12 @@
 /** A page for a person: draw or drop an image, and see what both models say. */
 
 import { type Answer, answer, type Reading } from "./answers.js";
-import { Engine } from "./engine.js";
+import type { Engine } from "./engine.js";
 import { SpratError } from "./failure.js";
+import { type Addresses, MeasuredEngine } from "./measured.js";
 import { Pad } from "./pad.js";
 import type { Picture } from "./pixels.js";
 import type { Preprocess } from "./preprocess.js";
-import type { Runtime } from "./protocol.js";
 import { remember, remembered } from "./remember.js";
 import { type Key, type Language, word } from "./words.js";
 
@@ -19,7 +19,7 @@ interface Model {
 }
 
 interface Setting {
-  runtime: Runtime;
+  runtime: Addresses;
   models: Record<Name, Model>;
   preprocess: Preprocess;
   reading: Reading;
@@ -81,7 +81,7 @@ class Page {
     this.#pad = new Pad(part<HTMLCanvasElement>("pad"), () => this.#drawn());
     for (const name of NAMES) {
       const model = setting.models[name].address;
-      const card: Card = { name, engine: Engine.open({ runtime: setting.runtime, model }) };
+      const card: Card = { name, engine: MeasuredEngine.open({ runtime: setting.runtime, model }) };
       card.engine.then(
         () => this.#show(),
         (error: unknown) => {
@@ -145,7 +145,7 @@ class Page {
   async #another(): Promise<void> {
     const { samples } = this.#setting;
     const index = this.#sample++ % samples.length;
-    const response = await fetch(`/images/${index}`);
+    const response = await fetch(`./images/${index}`);
     await this.#take(await response.blob(), samples[index] ?? "");
   }
 
@@ -253,5 +253,5 @@ class Page {
   }
 }
 
-const response = await fetch("/try.json");
+const response = await fetch("./try.json");
 new Page(await response.json());

@@ -3,14 +3,13 @@
  * answers one sample as soon as it can.
  */
 
-import { Engine, fetchBytes } from "./engine.js";
+import { type Addresses, fetchBytes, MeasuredEngine } from "./measured.js";
 import type { Preprocess } from "./preprocess.js";
-import type { Runtime } from "./protocol.js";
 import { decode } from "./tensors.js";
 
 interface Case {
   title: string;
-  runtime: Runtime;
+  runtime: Addresses;
   model: string;
   /** Decoded bytes of the model and the runtime's wasm. */
   bytes: number;
@@ -28,7 +27,7 @@ async function visit(): Promise<void> {
   part("title").textContent = wanted.title;
   let got = 0;
   const sample = fetchBytes(wanted.sample);
-  const engine = await Engine.open({
+  const engine = await MeasuredEngine.open({
     runtime: wanted.runtime,
     model: wanted.model,
     limit: 600_000,

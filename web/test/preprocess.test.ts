@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ImageError } from "../src/pixels.js";
+import { SpratError } from "../src/failure.js";
 import { type Preprocess, toTensor } from "../src/preprocess.js";
 import { type Interpolation, type Pixels, resize } from "../src/resample.js";
 
@@ -91,7 +91,7 @@ test("an image that would be enlarged beyond what is read is refused, as in Pyth
   const grey = { data: new Uint8Array(40000), width: 20000, height: 2, channels: 1 };
   expect(() => toTensor(grey, how)).toThrow("2240000 x 224 pixels: too many");
   const high = { ...grey, width: 2, height: 20000 };
-  expect(() => toTensor(high, how)).toThrow(ImageError);
+  expect(() => toTensor(high, how)).toThrow(SpratError);
 });
 
 test("a type that images cannot have is an error", () => {

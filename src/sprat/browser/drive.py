@@ -68,7 +68,7 @@ class Driver:
         """Load the model that the host serves as ``/models/NAME.onnx``."""
         wanted = {
             "runtime": self.runtime.addresses(),
-            "model": f"/models/{name}.onnx",
+            "model": f"./models/{name}.onnx",
             "threads": threads,
             "limit": 1000 * CALL_SECONDS,
         }
@@ -119,7 +119,7 @@ class Driver:
         for i in range(_ROUNDS):
             order = list(names) if i % 2 == 0 else list(names)[::-1]
             found = await self._call(
-                "time", order, "/samples/0.safetensors", 1, _ROUND_MILLISECONDS
+                "time", order, "./samples/0.safetensors", 1, _ROUND_MILLISECONDS
             )
             for name in names:
                 rounds[name] += found[name]
@@ -143,11 +143,11 @@ class Driver:
 
     async def first(self, name: str) -> float:
         """Return the milliseconds of one run, as the page sees them."""
-        return float(await self._call("first", name, "/samples/0.safetensors"))
+        return float(await self._call("first", name, "./samples/0.safetensors"))
 
     async def runs(self, name: str, loading: Loading) -> Loading:
         """Run one sample of a model that loads; what stops it is as bad as not loading."""
-        found = await self._tried("first", name, "/samples/0.safetensors")
+        found = await self._tried("first", name, "./samples/0.safetensors")
         return refusal(found["error"]) if "error" in found else loading
 
     async def heap(self, name: str) -> int:
@@ -161,7 +161,7 @@ class Driver:
         self.host.add("/models/operators.onnx", identity())
         if not (await self.open("operators")).loads:
             return ()  # the runtime itself does not start
-        addresses = [f"/nodes/{i}.onnx" for i in range(len(singles))]
+        addresses = [f"./nodes/{i}.onnx" for i in range(len(singles))]
         found = await self._call("operators", "operators", addresses)
         await self.close("operators")
         return tuple(

@@ -1,8 +1,14 @@
-"""A server on the loopback interface that keeps what it serves in memory."""
+"""A server on the loopback interface that keeps what it serves in memory.
+
+Every user of this machine can reach the loopback interface, and so can every page that a browser
+here has open. What is served may be the user's own pictures, and what comes in becomes a proof. So
+each host has a secret token, without which nothing is answered: the first folder of every address.
+"""
 
 from __future__ import annotations
 
 import json
+import secrets
 import socket
 import threading
 import time
@@ -38,9 +44,10 @@ _TYPES = {
     ".onnx": "application/octet-stream",
     ".safetensors": "application/octet-stream",
 }
-#: What a page with a model in WebAssembly needs, and no more.
+#: What a page with a model in WebAssembly needs, and no more. ``blob:``: the runtime's scripts are
+#: run from the bytes that were checked, and not fetched once more by their address.
 CSP = (
-    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; "
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' blob:; img-src 'self' blob: data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
@@ -54,6 +61,8 @@ _HEADERS = {
 }
 _START_SECONDS = 10.0
 _MAX_BODY = 1 << 30
+#: Bytes of a token: more than anybody can try.
+_TOKEN_BYTES = 24
 
 
 def content_type(path: str) -> str:
@@ -84,20 +93,36 @@ class File:
 class Host:
     """What is served, and what came in.
 
+    Paths, here, do not have the token; a page is told addresses relative to its own, such as
+    ``./samples/0.safetensors``, and so never needs to know it.
+
     Attributes:
         files: By path, such as ``/prove.html``.
         accepts: A POST to a path with such a beginning is kept.
         received: Bodies of the POSTs, by path.
         sent: Bytes of all bodies sent since it was last set to 0.
-        address: ``http://127.0.0.1:PORT``.
+        origin: ``http://127.0.0.1:PORT``.
+        token: First folder of every address; who does not know it gets nothing.
     """
 
     files: dict[str, File] = field(default_factory=dict)
     accepts: tuple[str, ...] = ()
     received: dict[str, bytes] = field(default_factory=dict)
     sent: int = 0
-    address: str = ""
+    origin: str = ""
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(_TOKEN_BYTES), repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def address(self) -> str:
+        """Return ``http://127.0.0.1:PORT/TOKEN``."""
+        return f"{self.origin}/{self.token}"
+
+    def path(self, asked: str) -> str | None:
+        """Return a request's path without the token; None where it does not have the right one."""
+        token, slash, path = asked.removeprefix("/").partition("/")
+        known = secrets.compare_digest(token.encode(), self.token.encode())
+        return f"/{path}" if known and slash else None
 
     def add(self, path: str, content: bytes | Callable[[], bytes], encoding: str = "") -> None:
         """Serve some bytes under a path."""
@@ -175,8 +200,8 @@ def serving(host: Host, port: int = 0) -> Iterator[Host]:
         WebPackagesMissingError: A package of the extra ``web`` is missing.
     """
     require()
-    with running(_application(host), port) as address:
-        host.address = address
+    with running(_application(host), port) as origin:
+        host.origin = origin
         yield host
 
 
@@ -234,8 +259,13 @@ def _application(host: Host) -> Any:
             host.sent += len(content)
         return Response(content, status, {**_HEADERS, **extra}, media_type=kind)
 
+    def asked(request: Request) -> str | None:
+        """Return what may be answered; a page of another site has no business here."""
+        foreign = request.headers.get("origin", host.origin) != host.origin
+        return None if foreign else host.path(request.url.path)
+
     def get(request: Request) -> Response:
-        file = host.files.get(request.url.path)
+        file = host.files.get(asked(request) or "")
         if file is None:
             return answer(b"not found", 404, "text/plain", {})
         content = file.body()
@@ -245,9 +275,9 @@ def _application(host: Host) -> Any:
         return answer(content, 200, file.kind, extra)
 
     async def post(request: Request) -> Response:
-        path = request.url.path
-        own = request.headers.get("origin") == host.address
-        if not own or not path.startswith(host.accepts or ("\0",)):
+        path = asked(request)
+        own = "origin" in request.headers and path is not None
+        if path is None or not own or not path.startswith(host.accepts or ("\0",)):
             return answer(b"not found", 404, "text/plain", {})
         if int(request.headers.get("content-length", _MAX_BODY + 1)) > _MAX_BODY:
             return answer(b"too large", 413, "text/plain", {})

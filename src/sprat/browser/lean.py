@@ -28,7 +28,7 @@ Place = Literal["node", "chromium"]
 _LIMIT = 600.0
 _BUILT = SITE / "lean"
 _SCRIPT = """(job) => new Promise((resolve, reject) => {
-  const worker = new Worker("/lean/worker.mjs", { type: "module" });
+  const worker = new Worker("./lean/worker.mjs", { type: "module" });
   worker.onmessage = ({ data }) => { worker.terminate(); resolve(data); };
   worker.onerror = (event) => reject(new Error(event.message));
   worker.postMessage(job);
@@ -164,17 +164,18 @@ def _run(command: list[str]) -> str:
 
 async def _in_chromium(cases: Sequence[Case]) -> list[Answer]:
     host = with_site(Host(accepts=("/lean-cases/",)))
-    entries = [case.entry(f"/lean-cases/{i}") for i, case in enumerate(cases)]
+    # Relative to the worker's script, which is in a folder of its own.
+    entries = [case.entry(f"../lean-cases/{i}") for i, case in enumerate(cases)]
     for i, case in enumerate(cases):
         for file, content in case.files().items():
             host.add(f"/lean-cases/{i}/{file}", content)
-    wasm = {k: f"/lean/{k}.wasm" for k in ("xnnpack", "helper")}
+    wasm = {k: f"./{k}.wasm" for k in ("xnnpack", "helper")}
     job = json.dumps({**wasm, "cases": entries})
     with serving(host):
         async with launched() as browser, browser.page() as page:
             await within(page.goto(f"{host.address}/prove.html"))
             said = str(await within(page.evaluate(_SCRIPT, job), _LIMIT))
-    return _read(said, "chromium", entries, host.received.__getitem__)
+    return _read(said, "chromium", entries, lambda path: host.received[path.removeprefix("..")])
 
 
 def _read(

@@ -52,12 +52,12 @@ class Runtime:
 
     Attributes:
         name: Package and version, for people.
-        module: Address of the script that a page imports.
-        glue: Address of the script that goes with the wasm file.
-        wasm: Address of the wasm file.
+        module: Path of the script that a page imports, on the host.
+        glue: Path of the script that goes with the wasm file.
+        wasm: Path of the wasm file.
         bytes: Size of the wasm file.
         provider: What computes.
-        files: The build's files by address; None where the host has them with its pages.
+        files: The build's files by path; None where the host has them with its pages.
     """
 
     name: str
@@ -69,11 +69,11 @@ class Runtime:
     files: Mapping[str, Path] | None = None
 
     def addresses(self) -> dict[str, str]:
-        """Return what the page's script is told."""
+        """Return what the page's script is told, relative to the page."""
         return {
-            "module": self.module,
-            "glue": self.glue,
-            "wasm": self.wasm,
+            "module": f".{self.module}",
+            "glue": f".{self.glue}",
+            "wasm": f".{self.wasm}",
             "provider": self.provider,
         }
 

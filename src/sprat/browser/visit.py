@@ -42,7 +42,7 @@ _MOST_GAIN = 1.5
 _TRIES = 5
 _TIMES = 3
 _IN_WORKER = """() => new Promise((done) => {
-  const worker = new Worker("/known.js");
+  const worker = new Worker("./known.js");
   worker.onmessage = ({ data }) => done(data);
   worker.postMessage(0);
 })"""
@@ -86,8 +86,8 @@ class Subject:
     Attributes:
         name: ``original`` or ``model``.
         title: What the page says it is.
-        runtime: Addresses of the runtime's files.
-        model: Address of the model.
+        runtime: Addresses of the runtime's files, relative to the page like the other two.
+        model: Address of the model, such as ``./models/model.onnx``.
         sample: Address of the sample.
         preprocess: How an image becomes the input; None where the sample is a tensor.
         decoded: Bytes of the model and of the runtime's wasm, decoded.
@@ -200,7 +200,7 @@ async def calibrated(browser: Browser, host: Host, network: Line) -> Line:
     """
     size = round(_KNOWN_SECONDS * network.mbps * 1e6 / 8)
     host.add("/known", bytes(size))
-    script = f"onmessage = async () => postMessage(await ({_TRANSFER})('/known'));"
+    script = f"onmessage = async () => postMessage(await ({_TRANSFER})('./known'));"
     host.add("/known.js", script.encode())
     wanted, bits, tuned = network.seconds(size), size * 8 / (network.mbps * 1e6), network
     for attempt in range(_TRIES):
@@ -227,7 +227,7 @@ async def _known(browser: Browser, host: Host, network: Line, times: int) -> tup
 
 async def _usual(page: Page, script: str, times: int) -> float:
     """Return the median of the seconds that the known transfer takes."""
-    found = [float(await within(page.evaluate(script, "/known"))) for _ in range(times)]
+    found = [float(await within(page.evaluate(script, "./known"))) for _ in range(times)]
     return statistics.median(found) / 1000
 
 

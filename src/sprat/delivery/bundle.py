@@ -22,6 +22,7 @@ from sprat.delivery.manifest import (
     RuntimeEntry,
     RuntimeKind,
     manifest_text,
+    numbered,
 )
 from sprat.delivery.pieces import Piece, chunks, gzip, piece
 from sprat.files import sha256
@@ -57,6 +58,8 @@ class Contents:
         runtime: What computes; the models are plans with their weights for the lean runtime.
         sources: SHA-256 of the ONNX model that a plan was compiled from, by role.
         then: An ONNX model that takes over at last, in ONNX Runtime Web.
+        release: Which release it is; None counts on from ``before``.
+        before: The manifest of the bundle that it replaces.
     """
 
     name: str
@@ -67,6 +70,8 @@ class Contents:
     runtime: RuntimeKind = "ort"
     sources: Mapping[Role, str] = field(default_factory=dict)
     then: bytes | None = None
+    release: int | None = None
+    before: Manifest | None = None
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,7 @@ def _manifest(
         reading=contents.reading,
         classes=contents.classes,
     )
-    return made.model_copy(update={"version": sha256(made.model_dump_json().encode())})
+    return numbered(made, contents.before, contents.release)
 
 
 def _loader() -> dict[str, bytes]:

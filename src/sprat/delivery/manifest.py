@@ -6,13 +6,16 @@ loader in ``web/src/manifest.ts`` reads the same.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from base64 import b64encode
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
+from sprat.files import sha256
 from sprat.record.schema import ReadingRecord
 
 Role = Literal["preview", "full"]
@@ -68,6 +71,11 @@ class Manifest(_Part):
     sprat: Literal[1] = 1
     name: str
     version: str = Field(description="SHA-256 over everything else in the manifest.")
+    release: int = Field(
+        default=1,
+        ge=1,
+        description="Counts up with every change; a visitor who had a later one refuses it.",
+    )
     decode: Decode = Field(
         description="http: the host sends compressed files. gzip: the large files are packed."
     )
@@ -76,6 +84,35 @@ class Manifest(_Part):
     preprocess: dict[str, JsonValue] | None = None
     reading: ReadingRecord | None = None
     classes: tuple[str, ...] = ()
+
+
+def numbered(made: Manifest, before: Manifest | None, release: int | None) -> Manifest:
+    """Give a manifest its release and its version.
+
+    Args:
+        made: The manifest, complete but for both.
+        before: The one that it replaces; None for none.
+        release: The release that is wanted; None keeps that of ``before`` where nothing else
+            changes, and else takes the next.
+
+    Returns:
+        The manifest: the same arguments give the same one.
+    """
+    found = _versioned(made, release or (before.release if before is not None else 1))
+    if release is None and before is not None and found.version != before.version:
+        return _versioned(made, before.release + 1)
+    return found
+
+
+def _versioned(made: Manifest, release: int) -> Manifest:
+    bare = made.model_copy(update={"release": release, "version": ""})
+    return bare.model_copy(update={"version": sha256(bare.model_dump_json().encode())})
+
+
+def integrity(manifest: Manifest) -> str:
+    """Return what a page gives the loader to take this very manifest: ``sha256-`` and base64."""
+    digest = hashlib.sha256(manifest_text(manifest).encode()).digest()
+    return f"sha256-{b64encode(digest).decode()}"
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sprat.data.options import FLAGS, DataOptions
 from sprat.delivery.bundle import Contents, Shape, make_bundle
-from sprat.delivery.manifest import Manifest, Role, is_bundle
+from sprat.delivery.manifest import Manifest, Role, is_bundle, read_manifest
 from sprat.delivery.pieces import stem_of
 from sprat.errors import NoGainError, OptionError, OutputError
 from sprat.evaluate.reading import guess_reading
@@ -41,6 +41,7 @@ def bundle(
     name: str = "",
     runtime: Wanted = "auto",
     then: Path | None = None,
+    release: int | None = None,
     progress: Progress = silent,
     tell: Tell = lambda _: None,
 ) -> Manifest:
@@ -61,6 +62,9 @@ def bundle(
             first visitor earlier at 10 Mbps.
         then: A model that takes over in ONNX Runtime Web once the lean runtime has answered: one
             that ``optimize --goal fast`` made, where that is faster.
+        release: Which release it is: the loader refuses one before the last that it had. By
+            default that of the bundle in ``out`` where nothing changes, else the next; 1 for the
+            first.
         progress: Told how far the work is.
         tell: Told in one line why ``auto`` took a runtime.
 
@@ -68,11 +72,13 @@ def bundle(
         The manifest.
 
     Raises:
-        InputError: A model, the data or an option is wrong; the lean runtime cannot do a node.
+        InputError: A model, the data or an option is wrong, or the release before the one in
+            ``out``; the lean runtime cannot do a node.
         LeanMismatchError: The lean runtime answers otherwise than native.
         OutputError: ``out`` is something else already, or cannot be written.
     """
     _check_place(out)
+    before = _replaced(out, release)
     if data is None and options is not None and options != DataOptions():
         said = next(iter(options.model_dump(exclude_none=True)))
         raise OptionError("needs --data.", where=f"--{FLAGS.get(said, said)}")
@@ -94,6 +100,8 @@ def bundle(
         known.preprocess,
         known.reading,
         known.classes,
+        release=release,
+        before=before,
     )
     if then is not None:
         if runtime == "ort":
@@ -108,6 +116,19 @@ def bundle(
     )
     _write(files, out)
     return manifest
+
+
+def _replaced(out: Path, release: int | None) -> Manifest | None:
+    """Return the manifest that will be replaced; a release before it would reach nobody again."""
+    before = read_manifest(out)
+    least = before.release if before is not None else 1
+    if release is not None and release < least:
+        raise OptionError(
+            f"must be {least} or more, got {release}: visitors refuse what is older than they had.",
+            where="--release",
+            hint="To go back to an older model, bundle it as the next release.",
+        )
+    return before
 
 
 @dataclass(frozen=True)

@@ -247,8 +247,8 @@ def _subject(name: str, runtime: Runtime, ground: Ground, model: onnx.ModelProto
         name,
         ground.title if name == "model" else "the original",
         runtime.addresses(),
-        f"/models/{name}.onnx",
-        "/images/0" if image else "/samples/0.safetensors",
+        f"./models/{name}.onnx",
+        "./images/0" if image else "./samples/0.safetensors",
         ground.preprocess,
         runtime.bytes + model.ByteSize(),
     )

@@ -45,7 +45,8 @@ def tryout(
         progress: Told how far the work is.
 
     Yields:
-        The page's address.
+        The page's address. It holds a secret token, so that other users of this machine cannot
+        see the samples: do not pass it on as an argument of a program.
 
     Raises:
         InputError: A model, the data or an option is wrong, the samples are no images, or the
@@ -97,8 +98,8 @@ def _page(setting: Setting, path: Path, host: Host, progress: Progress) -> dict[
     return {
         "runtime": bundled().addresses(),
         "models": {
-            "small": {"address": "/models/small.onnx", "bytes": len(small)},
-            "original": {"address": "/models/original.onnx", "bytes": before},
+            "small": {"address": "./models/small.onnx", "bytes": len(small)},
+            "original": {"address": "./models/original.onnx", "bytes": before},
         },
         "preprocess": how.as_json(),
         "reading": reading_record(reading).model_dump(mode="json"),

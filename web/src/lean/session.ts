@@ -5,7 +5,7 @@
  * runs.
  */
 
-import { asFailure } from "../failure.js";
+import { asFailure, SpratError } from "../failure.js";
 import type { Tensors } from "../tensors.js";
 import { LARGEST, product, Reader } from "./check.js";
 import { Constant } from "./constants.js";
@@ -129,14 +129,11 @@ export class LeanSession {
     const given = feeds[name];
     const said = given === undefined ? "nothing" : `${given.type} [${given.dims}]`;
     if (given?.type !== type || `${given.dims}` !== `${shape}`) {
-      throw asFailure(
-        new Error(`input ${name} is ${said}; it must be ${type} [${shape}]`),
-        "model",
-      );
+      throw new SpratError("input", `input ${name} is ${said}; it must be ${type} [${shape}]`);
     }
     const to = this.#machine.floats(this.#base + 4 * at, size);
     const data = given.data as unknown as ArrayLike<number | bigint>;
-    if (data.length !== size) throw asFailure(new Error(`input ${name} has a wrong size`), "model");
+    if (data.length !== size) throw new SpratError("input", `input ${name} has a wrong size`);
     if (type === "int64") for (let i = 0; i < size; i++) to[i] = Number(data[i]);
     else to.set(data as ArrayLike<number>);
   }

@@ -68,6 +68,15 @@ def command(
             help="A model that takes over in ONNX Runtime Web: one that '--goal fast' made.",
         ),
     ] = None,
+    release: Annotated[
+        int | None,
+        typer.Option(
+            "--release",
+            min=1,
+            help="Its number: pages refuse one before the last they had. By default it counts on "
+            "from the bundle in --out.",
+        ),
+    ] = None,
     json: JsonOption = False,
     options: Any = None,
 ) -> None:
@@ -82,6 +91,7 @@ def command(
     """
     from sprat.delivery.bundle import Shape
     from sprat.delivery.hosts import HOSTS
+    from sprat.delivery.manifest import integrity
     from sprat.workflow.bundle import bundle
 
     chosen = next((known for known in HOSTS if known == host), None)
@@ -100,11 +110,12 @@ def command(
             shape=shape,
             runtime=runtime,
             then=then,
+            release=release,
             progress=progress,
             tell=told.append,
         )
     if json:
-        as_json(made)
+        as_json({**made.model_dump(mode="json"), "integrity": integrity(made)})
         return
     for line in told:
         note(line)
@@ -114,6 +125,7 @@ def command(
         *(_runtime_row("runtime, then", m.runtime) for m in made.models if m.runtime is not None),
     ]
     table("", ["part", "", ">files", ">decoded", ">on the wire"], rows)
+    say(f'Release {made.release}; to pin it: load(url, {{ integrity: "{integrity(made)}" }})')
     if page:
         say(f"Look at it: sprat serve {out}")
     else:

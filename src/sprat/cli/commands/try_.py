@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -32,7 +33,8 @@ def command(
 ) -> None:
     """Try both models on a local page: draw or drop an image, compare answers, times, bytes.
 
-    Served to this machine only, until Ctrl-C.
+    Served to this machine only, until Ctrl-C, and only to who has the whole address: its token is
+    secret.
 
     \b
     Examples:
@@ -48,5 +50,16 @@ def command(
             )
         say(f"{address}  (Ctrl-C ends it)")
         if open_:
-            open_page(address)
+            folder = stack.enter_context(TemporaryDirectory(prefix="sprat-try-"))
+            open_page(_redirect(address, Path(folder)))
         wait_for_interrupt()
+
+
+def _redirect(address: str, folder: Path) -> str:
+    """Return the address of a file that leads there and that only this user can read.
+
+    All users of the machine see the arguments of a program: the browser's must not hold the token.
+    """
+    page = folder / "open.html"
+    page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={address}">')
+    return page.as_uri()
