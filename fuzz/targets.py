@@ -79,13 +79,14 @@ class Range:
         data = self.place(index)
         found = {}
         for name in targets:
-            found[name] = _end_of(TARGETS[name], self.model, data)
+            found[name] = end_of(TARGETS[name], self.model, data)
             if found[name] != "result":
                 break
         return found
 
 
-def _end_of(target: Callable[[Path, Path], None], model: Path, data: Path) -> str:
+def end_of(target: Callable[[Path, Path], None], model: Path, data: Path) -> str:
+    """Give a model to a target; return ``result``, the error's name, or ``FAILED: …``."""
     try:
         target(model, data)
     except SpratError as error:

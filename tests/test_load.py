@@ -86,7 +86,7 @@ def test_what_is_saved_loads_as_it_was(
 def test_a_model_above_two_gigabytes_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sprat.model.load.MAX_BYTES", 1000)
+    monkeypatch.setattr("sprat.model.result.MAX_BYTES", 1000)
     with pytest.raises(OutputError, match="2 GB"):
         save(one_logit_cnn(), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

@@ -26,6 +26,7 @@
     ├── LeanMismatchError           the lean runtime answers otherwise than native   (exit code 1)
     ├── ExportError                 an export is not what was asked for             (exit code 1)
     ├── TrainingError               a training that leads nowhere                   (exit code 1)
+    ├── FaultyResultError           a model that Sprat made is no valid one         (exit code 1)
     ├── NoGainError                 the method changed nothing or made the file larger (exit code 1)
     │   └── ConstantAnswerError     ... or left a model that answers the same to every sample
     └── OutputError                 the result cannot be written                (exit code 2)
@@ -176,6 +177,10 @@ class ExportError(SpratError):
 
 class TrainingError(SpratError):
     """A training that leads nowhere: its loss is no number any more."""
+
+
+class FaultyResultError(SpratError):
+    """A model that Sprat made is refused by onnx's checker or ONNX Runtime: it is not written."""
 
 
 class NoGainError(SpratError):

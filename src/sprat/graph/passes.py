@@ -20,6 +20,7 @@ from sprat.graph.transforms import (
     rules,
     slim,
     strip_metadata,
+    take_weights_out_of_inputs,
     with_shapes,
 )
 
@@ -51,7 +52,7 @@ _ALL = (
         "remove_initializer_from_input",
         "take weights out of the list of inputs, where no pass may fold them",
         "onnx-ir",
-        ir_pass("RemoveInitializersFromInputsPass"),
+        take_weights_out_of_inputs,
         needed=True,
     ),
     Pass(

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import onnx
 
-from sprat.errors import OptionError, SpratError
+from sprat.errors import FaultyResultError, OptionError, SpratError
 from sprat.graph.passes import PASSES, Pass, quiet
 from sprat.graph.proof import Proof, prepare
 from sprat.graph.transforms import strip_metadata, strip_notes
 from sprat.limits import limited
 from sprat.model.check import check
 from sprat.model.nodes import all_nodes
+from sprat.model.result import checker_refusal
 from sprat.model.session import Feeds, first_line
 from sprat.progress import Progress, silent
 
@@ -64,10 +65,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Simplified:
-    """A cleaned model, and what each pass that changed something did."""
+    """A cleaned model, and what each pass that changed something did.
+
+    Attributes:
+        model: The model.
+        steps: What each pass did.
+        note: What was done to the model before the passes, in words.
+    """
 
     model: onnx.ModelProto
     steps: tuple[Step, ...]
+    note: str = ""
 
 
 def simplify(
@@ -151,11 +159,13 @@ def _try(step: Pass, before: onnx.ModelProto, proof: Proof) -> tuple[Step | None
             if _same(before, after, size):
                 return None, before
             check(after, step.name)
+            _check_valid(before, after)
             difference, reason = proof.difference(after)
             reason = reason or _foreign(before, after)
             reason = reason or ("" if step.needed else _larger(before, after))
     except SpratError as error:
-        difference, reason = math.inf, f"the result does not run: {error.what}"
+        known = "" if isinstance(error, FaultyResultError) else "the result does not run: "
+        difference, reason = math.inf, f"{known}{error.what}"
     except Exception as error:  # the libraries raise many unrelated classes
         difference, reason = math.inf, f"{step.library} failed: {first_line(error)[:200]}"
     found = Step(
@@ -169,6 +179,13 @@ def _try(step: Pass, before: onnx.ModelProto, proof: Proof) -> tuple[Step | None
         reason,
     )
     return found, after
+
+
+def _check_valid(before: onnx.ModelProto, after: onnx.ModelProto) -> None:
+    """Refuse a result that onnx's checker refuses where it did not before."""
+    reason = checker_refusal(after.SerializeToString())
+    if reason and not checker_refusal(before.SerializeToString()):
+        raise FaultyResultError(f"onnx's checker refuses it: {reason}")
 
 
 def _changed_face(before: onnx.ModelProto, after: onnx.ModelProto) -> str:

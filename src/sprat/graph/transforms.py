@@ -12,8 +12,23 @@ import onnx
 #: Loads in every ONNX Runtime Web since 1.14; per-channel scales need 13 or later.
 TARGET_OPSET = 17
 _FALLBACK_OPSET = 13
+#: The IR version from which an initializer need not be an input, and the one of opset 17.
+_FIRST_IR_WITHOUT = 4
+_TARGET_IR = 8
 
 Transform = Callable[[onnx.ModelProto], onnx.ModelProto]
+
+
+def take_weights_out_of_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Take initializers out of the list of inputs, by onnx-ir.
+
+    Before IR version 4 every initializer had to be in that list (onnx, docs/IR.md), and new ones
+    would be missing there: such a model becomes one of version 8, which fits opset 17.
+    """
+    out = ir_pass("RemoveInitializersFromInputsPass")(model)
+    if out.ir_version < _FIRST_IR_WITHOUT:
+        out.ir_version = _TARGET_IR
+    return out
 
 
 def ir_pass(name: str, **options: Any) -> Transform:

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from sprat.errors import ModelFormatError, ModelNotFoundError, OutputError
+from sprat.errors import ModelFormatError, ModelNotFoundError
 from sprat.files import is_there, sha256, write_atomic
 from sprat.limits import limited
 from sprat.model.check import check, check_text
@@ -62,22 +62,27 @@ def model_file(place: Path) -> Path:
     return place / "model.onnx"
 
 
-def save(model: onnx.ModelProto, path: Path) -> Path:
-    """Write a model in one file, by temporary file and rename.
+def save(model: onnx.ModelProto, path: Path, base: onnx.ModelProto | None = None) -> Path:
+    """Write a model in one file, by temporary file and rename, if it is a valid one.
 
     Args:
         model: The model.
         path: Where it goes.
+        base: What it was made from; see :func:`sprat.model.result.result_bytes`. Without one the
+            model is taken as the user's own, and only has to open in ONNX Runtime.
 
     Returns:
         ``path``.
 
     Raises:
+        FaultyResultError: onnx's full check or ONNX Runtime refuses it.
         OutputError: It cannot be written, or is above 2 GB.
     """
-    if model.ByteSize() > MAX_BYTES:
-        raise OutputError("the model is above 2 GB, the limit of protobuf.", where=str(path))
-    return write_atomic(path, model.SerializeToString(deterministic=True))
+    from sprat.model.result import result_bytes  # ONNX Runtime, which 'inspect' does without
+
+    return write_atomic(
+        path, result_bytes(model, model if base is None else base, made_by=str(path))
+    )
 
 
 def total_bytes(path: Path) -> bytes:

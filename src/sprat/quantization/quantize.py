@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import onnx
 
 from sprat.errors import NoGainError
-from sprat.model.session import Feeds, open_session
+from sprat.model.result import checked_result
+from sprat.model.session import Feeds
 from sprat.progress import Progress, silent
 from sprat.quantization import ort
 from sprat.quantization.configs import Config, Dynamic, Float16, RateDistortion, Static
@@ -35,6 +36,7 @@ def quantize(
         A new model that ONNX Runtime loads, with the same inputs and outputs.
 
     Raises:
+        FaultyResultError: What the method made is no valid model.
         NoGainError: The method changed nothing, or the file is not smaller.
         OptionError: The method's needs are not met.
         UnsupportedModelError: The method cannot handle the model.
@@ -49,8 +51,7 @@ def quantize(
     before, after = model.ByteSize(), result.ByteSize()
     if after >= before:
         raise NoGainError(f"{method} quantization made the file larger: {before} to {after} bytes.")
-    open_session(result)
-    return result
+    return checked_result(result, model, made_by=f"{method} quantization")
 
 
 def _apply(

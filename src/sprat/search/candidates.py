@@ -20,6 +20,7 @@ from sprat.evaluate.reading import Answers
 from sprat.evaluate.speed import measure_speed
 from sprat.evaluate.types import Evaluation, Speed
 from sprat.files import sha256
+from sprat.model.result import result_bytes
 from sprat.model.session import Feeds
 from sprat.model.wire import WireBytes, wire_bytes
 from sprat.progress import Watch, silent
@@ -195,7 +196,7 @@ class Bench:
         self.progress(f"trying {name}", 0, 1)
         try:
             content = self.store.content(
-                _parts(method, options), lambda: make().SerializeToString(deterministic=True)
+                _parts(method, options), lambda: result_bytes(make(), self.start, made_by=name)
             )
             model = onnx.load_from_string(content)
             record = self._record(name, method, options, model, content, exact)

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from sprat.errors import NoGainError, OptionError
+from sprat.graph.precision import in_float32
 from sprat.graph.simplify import simplify
 from sprat.model.nodes import name_nodes
 from sprat.model.session import Feeds
@@ -113,7 +114,7 @@ def aimed(
         NoGainError: The model has no weights that could be quantized so, or no point fits.
         OptionError: No point fits the bytes, or there are too few samples.
     """
-    cleaned = simplify(setting.model, samples[:2], progress=progress)
+    cleaned = simplify(in_float32(setting.model)[0], samples[:2], progress=progress)
     with tempfile.TemporaryDirectory(prefix="sprat-") as folder:
         bench = Bench(
             original=setting.model,

@@ -16,6 +16,7 @@ from sprat.evaluate.reading import guess_reading
 from sprat.files import check_out, is_there, sha256_file
 from sprat.graph import proof
 from sprat.model.load import load, model_file
+from sprat.model.result import result_bytes
 from sprat.model.wire import brotli_bytes
 from sprat.progress import Progress, silent
 from sprat.record.run import load_run
@@ -188,7 +189,7 @@ def _made_preview(
             where="--preview-bytes",
             hint="Make it with the model: 'sprat optimize --preview BYTES', or give --preview.",
         ) from error
-    return made.SerializeToString(deterministic=True)
+    return result_bytes(made, load(path), made_by="the preview")
 
 
 def _own_preview(path: Path, run: Run | None) -> Path | None:

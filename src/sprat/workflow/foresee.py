@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sprat.data.options import DataOptions
 from sprat.distillation.configs import Recipe, Student
+from sprat.graph.precision import in_float32
 from sprat.graph.simplify import simplify
 from sprat.model.nodes import name_nodes
 from sprat.progress import Progress, silent
@@ -84,7 +85,7 @@ def foresee(
     setting = open_setting(request.original, data, options, limit=limit, progress=progress)
     look = time.perf_counter() - start
     given = setting.model if reference is None else stand_in(model, setting)
-    cleaned = simplify(given, setting.calibration()[:2], progress=progress)
+    cleaned = simplify(in_float32(given)[0], setting.calibration()[:2], progress=progress)
     names = [METHOD, *(name for name, _ in proposals(name_nodes(cleaned.model)))]
     if reference is not None:
         names = [f"student-{name}" for name in (FLOAT, *names)]

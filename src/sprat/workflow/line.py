@@ -11,6 +11,7 @@ import onnx
 from sprat import __version__
 from sprat.errors import OptionError
 from sprat.files import sha256
+from sprat.graph.precision import in_float32
 from sprat.graph.simplify import Simplified, simplify
 from sprat.model.inspect import TensorInfo, fixed_batch, output_infos, tensor_infos
 from sprat.model.load import load, sha256_model
@@ -85,7 +86,7 @@ def open_line(
         OutputError: The folder cannot be written.
     """
     samples = setting.calibration()
-    cleaned = simplify(model, samples[:2], progress=progress)
+    cleaned = simplify(in_float32(model)[0], samples[:2], progress=progress)
     bench = Bench(
         original=setting.model,
         start=model,

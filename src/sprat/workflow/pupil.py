@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sprat.evaluate.evaluate import metric_name
 from sprat.files import write_atomic
+from sprat.model.result import result_bytes
 from sprat.progress import Progress
 from sprat.record.schema import DistillationRecord, EpochRecord, LogEntry
 from sprat.workflow.budget import Clock, Request
@@ -94,7 +95,7 @@ def teach_pupil(
     with clock.apart():
         found = teach(asked, own, progress, told, clock.stop)
     clock.stages |= own.stages
-    content = found.model.SerializeToString(deterministic=True)
+    content = result_bytes(found.model, made_by="distillation")
     taught = taught_record(asked, found)
     return Pupil(
         write_atomic(out / ".work" / "student.onnx", content),

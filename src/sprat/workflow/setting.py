@@ -19,6 +19,7 @@ from sprat.evaluate.outputs import Measurable, find_measurable
 from sprat.evaluate.predict import predict_all
 from sprat.evaluate.reading import Reading, answers, best_order, guess_reading
 from sprat.files import is_there
+from sprat.graph.precision import precision_note, runnable
 from sprat.imported import importable, imported
 from sprat.model.inspect import fixed_batch, tensor_infos
 from sprat.model.load import load
@@ -116,7 +117,7 @@ def open_setting(
     Raises:
         InputError: The model, the data or an option is wrong.
     """
-    model = load(path)
+    model, stand_in = runnable(load(path))
     place = Path(data) if is_there(Path(data)) else None
     chosen = read_options(path, place, options)
     found = open_data(
@@ -146,7 +147,8 @@ def open_setting(
             f"of {len(measurable.names)} outputs the first, {decides!r}, decides (--output)",
         )
     guesses += measurable.notes
-    notes = (*found.notes, *guesses, *sanity(reference))
+    precision = (note for note in (stand_in, precision_note(model)) if note)
+    notes = (*found.notes, *precision, *guesses, *sanity(reference))
     return Setting(path, model, found, chosen, reference, notes, options or NOTHING_SAID)
 
 

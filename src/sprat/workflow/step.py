@@ -13,7 +13,13 @@ from sprat.data.noise import Noise
 from sprat.data.options import DataOptions, read_options
 from sprat.data.sources import open_data
 from sprat.distillation.extra import require
-from sprat.errors import EndlessModelError, OptionError, ShapeMismatchError, SpratError
+from sprat.errors import (
+    EndlessModelError,
+    NoGainError,
+    OptionError,
+    ShapeMismatchError,
+    SpratError,
+)
 from sprat.evaluate.evaluate import reference_on
 from sprat.evaluate.outputs import find_measurable
 from sprat.evaluate.predict import predict_all
@@ -21,7 +27,9 @@ from sprat.evaluate.reading import guess_reading
 from sprat.evaluate.speed import measure_speed
 from sprat.evaluate.types import Evaluation, Speed
 from sprat.files import is_there
+from sprat.graph.precision import in_float32, runnable
 from sprat.graph.simplify import Simplified, simplify
+from sprat.graph.transforms import take_weights_out_of_inputs
 from sprat.model.inspect import fixed_batch, tensor_infos
 from sprat.model.load import load, save, total_bytes
 from sprat.model.outputs import keep_outputs
@@ -77,7 +85,8 @@ def simplify_file(
     """
     place = Path(data) if data is not None and is_there(Path(data)) else None
     said = read_options(model, place, options)
-    source = load(model)
+    original = load(model)
+    source, note = runnable(original)
     samples = None
     if data is not None:
         dataset = open_data(data, tensor_infos(source), options=said).choice
@@ -85,10 +94,11 @@ def simplify_file(
     if only_outputs:
         source = keep_outputs(source, said.outputs)
     found = simplify(source, samples, only=only, progress=progress)
-    save(found.model, out)
+    save(found.model, out, original)
     kept = [step.name for step in found.steps if step.kept]
-    _log(out, f"simplify {model.name}", _sizes(model, out), ", ".join(kept) or "no pass helped")
-    return found
+    words = "; ".join([*filter(None, [note]), ", ".join(kept) or "no pass helped"])
+    _log(out, f"simplify {model.name}", _sizes(model, out), words)
+    return replace(found, note=note)
 
 
 def quantize_file(
@@ -157,12 +167,16 @@ def quantize_file(
     notes: tuple[str, ...] = ()
     found: Comparison | NotCompared
     if data is None:
-        source = load(model)
+        original = load(model)
+        source, stand_in = runnable(original)
         said = read_options(model, None, options)
         cut = keep_outputs(source, said.outputs) if only_outputs else source
-        made = quantize(_ready(cut, config, None), config)
+        base, note = in_float32(cut)
+        notes = tuple(filter(None, (stand_in, note)))
+        made = quantize(_ready(base, config, None), config)
+        _check_gain(model, made, method)
         found = _compare_on_noise(model, cut, made, said.outputs, seed, progress)
-        save(made, out)
+        save(made, out, original)
     else:
         setting = open_setting(model, data, options, limit=limit, progress=progress)
         samples = setting.calibration()
@@ -176,11 +190,13 @@ def quantize_file(
                 start, point, refine, progress, stop, max_drop=aim.max_drop
             )
         else:
-            ready = _ready(start.model, config, samples[:2])
+            base, _ = in_float32(start.model)
+            ready = _ready(base, config, samples[:2])
             found_model = quantize(ready, config, samples, progress=progress)
-        save(found_model, out)
-        compared = compare_in(setting, out, progress=progress)
-        found = replace(compared, notes=(*compared.notes, *notes))
+        _check_gain(model, found_model, method)
+        save(found_model, out, setting.model)
+        found = compare_in(setting, out, progress=progress)
+    found = replace(found, notes=(*found.notes, *notes))
     words = "; ".join([_outputs(found), *notes])
     _log(out, f"quantize {model.name} --method {method}", _sizes(model, out), words)
     return found
@@ -238,7 +254,12 @@ def _check_refine(config: Config, refine: Refine) -> None:
 def _ready(
     model: onnx.ModelProto, config: Config, samples: Sequence[Feeds] | None
 ) -> onnx.ModelProto:
-    """Raise the opset where the method needs it: per-channel scales came with opset 13."""
+    """Bring a model into the form that a method takes.
+
+    No quantizer takes weights that are inputs, too, and per-channel scales came with opset 13.
+    """
+    if len(tensor_infos(model)) < len(model.graph.input):
+        model = take_weights_out_of_inputs(model)
     if isinstance(config, Float16):
         return model
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
@@ -248,6 +269,13 @@ def _ready(
         if samples is not None or opset < _LEAST_OPSET:
             raise
         return model  # no noise fits, and nothing needs to be raised
+
+
+def _check_gain(original: Path, made: onnx.ModelProto, method: str) -> None:
+    """Hold a result against the original's own bytes, which may be half of its float32 form's."""
+    before, after = len(total_bytes(original)), made.ByteSize()
+    if after >= before:
+        raise NoGainError(f"{method} quantization made the file larger: {before} to {after} bytes.")
 
 
 def _compare_on_noise(

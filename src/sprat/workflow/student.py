@@ -21,6 +21,7 @@ from sprat.evaluate.types import Evaluation, Speed
 from sprat.files import sha256, sha256_file, write_atomic
 from sprat.model.inspect import inspect
 from sprat.model.load import total_bytes
+from sprat.model.result import result_bytes
 from sprat.model.wire import WireBytes, wire_bytes
 from sprat.progress import Progress
 from sprat.record.history import append
@@ -109,7 +110,7 @@ def write(asked: Asked, found: Found, clock: Clock, progress: Progress) -> Run:
     from sprat.report.render import render
 
     setting, out = asked.setting, asked.out
-    content = found.model.SerializeToString(deterministic=True)
+    content = result_bytes(found.model, made_by="distillation")
     with clock.stage("measure the student"):
         validation = setting.reference.evaluate(found.model, progress)
         speed = measure_speed(

@@ -16,6 +16,7 @@ from sprat.evaluate.reading import MeanDivergence
 from sprat.files import sha256, write_atomic
 from sprat.graph.simplify import simplify
 from sprat.model.nodes import name_nodes
+from sprat.model.result import result_bytes
 from sprat.model.wire import wire_bytes
 from sprat.progress import Progress, Watch
 from sprat.quantization.rate_distortion import at_bits, pack, prepare
@@ -177,4 +178,5 @@ def quantized(model: onnx.ModelProto, setting: Setting, bits: float, progress: P
     batches = batches_of(setting)
     by = MeanDivergence(setting.reference.reading)
     point = at_bits(prepare(clean, batches, by, progress=progress), bits, progress)
-    return pack(clean, point, smallest_form(clean, point)).SerializeToString(deterministic=True)
+    made = pack(clean, point, smallest_form(clean, point))
+    return result_bytes(made, model, made_by="quantizing the student")

@@ -71,6 +71,8 @@ def command(
     if json:
         as_json(found.steps)
     else:
+        if found.note:
+            say(found.note)
         _show(found.steps, out)
 
 
