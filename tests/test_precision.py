@@ -25,7 +25,7 @@ from sprat.model.result import checker_refusal
 from sprat.model.session import open_session, run
 from sprat.workflow.aim import Target
 from sprat.workflow.budget import Budget
-from sprat.workflow.compare import compare
+from sprat.workflow.compare import Comparison, compare
 from sprat.workflow.optimize import optimize
 from sprat.workflow.step import quantize_file, simplify_file
 from tests.models import one_logit_cnn
@@ -125,6 +125,7 @@ def test_every_method_takes_every_precision(
     made = load(out)
     assert _types(made) == _types(build())
     assert not checker_refusal(out.read_bytes())
+    assert isinstance(found, Comparison)
     assert found.evaluation.error.snr_db > 10
     assert found.reference_wire.raw == path.stat().st_size
     assert out.stat().st_size < path.stat().st_size
@@ -293,4 +294,5 @@ def test_verify_reads_float16(tmp_path: Path) -> None:
     path, data = _placed(_half(), tmp_path)
     made = quantize_file(path, tmp_path / "out.onnx", "weights", data=data)
     again = compare(path, tmp_path / "out.onnx", data, options=DataOptions())
+    assert isinstance(made, Comparison)
     assert again.evaluation.drop == made.evaluation.drop

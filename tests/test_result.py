@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sprat.data.noise import Noise
 from sprat.errors import FaultyResultError
-from sprat.evaluate.evaluate import predict_all, reference_on
+from sprat.evaluate.evaluate import reference_on
+from sprat.evaluate.predict import predict_all
 from sprat.evaluate.reading import guess_reading
 from sprat.model.inspect import tensor_infos
 from sprat.model.load import save

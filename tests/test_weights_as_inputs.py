@@ -17,6 +17,7 @@ from sprat.model.result import checker_refusal
 from sprat.quantization.configs import METHODS
 from sprat.workflow.aim import Target
 from sprat.workflow.budget import Budget
+from sprat.workflow.compare import Comparison
 from sprat.workflow.optimize import optimize
 from sprat.workflow.step import quantize_file, simplify_file
 
@@ -87,6 +88,7 @@ def test_every_method_takes_them(ir_version: int, opset: int, method: str, tmp_p
     given = data if method in _NEEDS_DATA else None
     found = quantize_file(path, out, method, data=given, target=target)
     assert _is_whole(out)
+    assert isinstance(found, Comparison)
     assert found.evaluation.error.snr_db > 8
 
 

@@ -10,7 +10,7 @@ import onnx
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
-from sprat.errors import FaultyResultError, OutputError, UnsupportedModelError
+from sprat.errors import CostlyModelError, FaultyResultError, OutputError, UnsupportedModelError
 from sprat.model.external import MAX_BYTES
 from sprat.model.session import first_line, open_session
 
@@ -36,6 +36,7 @@ def result_bytes(
 
     Raises:
         FaultyResultError: onnx's full check or ONNX Runtime refuses it.
+        CostlyModelError: Opening it takes more than :mod:`sprat.limits` allow.
         OutputError: It is above 2 GB, the limit of protobuf.
     """
     if model.ByteSize() > MAX_BYTES:
@@ -50,6 +51,8 @@ def result_bytes(
         )
     try:
         open_session(model)
+    except CostlyModelError:
+        raise  # a limit, and no fault
     except UnsupportedModelError as error:
         raise FaultyResultError(
             f"the model that it made does not open: {error.what}", where=made_by, hint=_HINT
