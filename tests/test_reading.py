@@ -5,6 +5,7 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from sprat.errors import OptionError
@@ -128,11 +129,41 @@ def test_the_blank_of_ctc_is_dropped() -> None:
     assert (found[:, 2:] == -1).all()
 
 
-def test_vectors_agree_by_cosine() -> None:
+def test_vectors_agree_by_concordance() -> None:
+    """Lin 1989: 1 for the same values, 0 for a constant answer, less for a factor or a shift."""
     reading = Reading("y", "vector")
-    a = answers({"y": np.array([[1.0, 0.0], [0.0, 2.0]])}, reading)
-    b = answers({"y": np.array([[3.0, 0.0], [5.0, 0.0]])}, reading)
-    assert np.allclose(same(a, b, reading), [1.0, 0.0])
+    values = np.random.default_rng(0).standard_normal((50, 6)) + 7
+
+    def score(model: NDArray[np.float64]) -> float:
+        a, b = answers({"y": values}, reading), answers({"y": model}, reading)
+        return float(same(a, b, reading).mean())
+
+    mean = values.mean(axis=0)
+    assert score(values) == 1
+    assert abs(score(np.broadcast_to(mean, values.shape))) < 1e-12
+    assert np.isclose(score(mean + 0.5 * (values - mean)), 2 * 0.5 / (1 + 0.25))
+    assert score(values + 1) < 0.75
+    assert np.isclose(score(2 * mean - values), -1)
+
+
+def test_integers_are_equal_or_not() -> None:
+    outputs: Outputs = {"output": np.array([[0, 0, 1, 2], [0, 0, 0, 0]])}
+    reading, notes = guess_reading(ending_in("Relu"), outputs)
+    assert (reading.kind, reading.common) == ("integers", 0)
+    assert "is read as integers" in notes[0]
+    found = answers({"output": np.array([[0, 0, 1, 1], [0, 0, 0, 0]])}, reading)
+    # One of the two positions that are not background is wrong.
+    assert same(answers(outputs, reading), found, reading).mean() == 0.5
+    with pytest.raises(OptionError, match="integers needs whole numbers"):
+        guess_reading(ending_in("Relu"), {"output": np.array([[0.5]])}, kind="integers")
+
+
+def test_no_number_agrees_with_nothing() -> None:
+    for kind, values in (("logit", [[1.0], [np.nan]]), ("vector", [[1.0, 2.0], [np.nan, 3.0]])):
+        reading = Reading("y", kind)  # type: ignore[arg-type]
+        found = answers({"y": np.array(values)}, reading)
+        assert found.valid.tolist() == [True, False]
+        assert same(found, found, reading).tolist() == [1.0, 0.0]
 
 
 def test_best_order_finds_swapped_classes() -> None:

@@ -4,7 +4,7 @@ import type { Tensors } from "./tensors.js";
 
 export interface Reading {
   output: string;
-  kind: "logit" | "classes" | "sequence" | "vector";
+  kind: "logit" | "classes" | "sequence" | "integers" | "vector";
   /** The values are probabilities already. */
   probability: boolean;
   threshold: number;

@@ -52,7 +52,7 @@ _DATA_OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
     "kind": (
         str | None,
-        typer.Option("--output-kind", help="logit, classes, sequence or vector."),
+        typer.Option("--output-kind", help="logit, classes, sequence, integers or vector."),
     ),
     "threshold": (float | None, typer.Option("--threshold", help="Above it a logit is class 1.")),
     "metric": (str | None, typer.Option("--metric", help="Own metric: package.module:function.")),

@@ -70,7 +70,7 @@ class DataOptions(BaseModel):
     interpolation: Interpolation | None = None
     pad: Annotated[int, Field(ge=0, le=255)] | None = None
     labels: str | tuple[str, ...] | None = None
-    kind: Literal["logit", "classes", "sequence", "vector"] | None = None
+    kind: Literal["logit", "classes", "sequence", "integers", "vector"] | None = None
     name: str | tuple[str, ...] | None = None
     threshold: Number | None = None
     metric: str | None = None

@@ -16,7 +16,16 @@ from sprat.data.dataset import Dataset
 from sprat.errors import DataError, OptionError
 from sprat.evaluate.interval import paired_interval
 from sprat.evaluate.predict import BATCH, mixing_operator, predict_all
-from sprat.evaluate.reading import Answers, MeanDivergence, Reading, answers, divergence, same
+from sprat.evaluate.reading import (
+    Answers,
+    Reading,
+    agreement,
+    agreement_counts,
+    agreement_name,
+    answers,
+    divergence,
+    same,
+)
 from sprat.evaluate.types import Evaluation, Flip, OutputDistance
 from sprat.model.inspect import fixed_batch
 from sprat.model.session import Outputs
@@ -26,20 +35,35 @@ from sprat.spread import ALONE, Spread
 #: A user's metric: outputs and labels to one score per sample, 0 to 1, higher is better.
 Metric = Callable[[Outputs, NDArray[np.int64] | None], NDArray[np.float64]]
 
+_NOTHING = 1e-12
+
 
 @dataclass(frozen=True)
-class JointDivergence:
-    """The mean over several outputs of each one's mean divergence.
+class _Judged:
+    """One output of a model against the original's.
 
     Attributes:
-        parts: One for each output.
+        metric: What the scores are called.
+        reference: ``[N]`` the original's scores.
+        model: ``[N]`` the model's.
+        agree: ``[N]`` how far the answers are the same.
+        divergence: Mean over the samples.
+        words: Which output and channels these are, where there are several.
+        counts: Whether a score is right or wrong; None where a user's metric does not say.
     """
 
-    parts: tuple[MeanDivergence, ...]
+    metric: str
+    reference: NDArray[np.float64]
+    model: NDArray[np.float64]
+    agree: NDArray[np.float64]
+    divergence: float
+    words: str
+    counts: bool | None
 
-    def __call__(self, reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
-        """Return the mean over all outputs, samples and batches."""
-        return float(np.mean([part(reference, model) for part in self.parts]))
+    @property
+    def drop(self) -> float:
+        """How much worse the model is, in points."""
+        return 100 * float((self.reference - self.model).mean())
 
 
 @dataclass(frozen=True)
@@ -55,7 +79,6 @@ class Reference:
         scores: ``[N]`` the original's score on each sample.
         size: Samples in one run.
         metric: The user's metric, if any, and its name.
-        others: The same for each further output that decides; the worst of all counts.
     """
 
     dataset: Dataset
@@ -66,18 +89,6 @@ class Reference:
     scores: NDArray[np.float64]
     size: int
     metric: tuple[str, Metric] | None = None
-    others: tuple[Reference, ...] = ()
-
-    @property
-    def readings(self) -> tuple[Reading, ...]:
-        """How each output that decides is read, the primary one first."""
-        return (self.reading, *(other.reading for other in self.others))
-
-    @property
-    def divergence(self) -> MeanDivergence | JointDivergence:
-        """What steers a search: the divergence of all outputs that decide."""
-        parts = tuple(MeanDivergence(reading) for reading in self.readings)
-        return parts[0] if len(parts) == 1 else JointDivergence(parts)
 
     @property
     def accuracy(self) -> float:
@@ -140,40 +151,66 @@ class Reference:
                     f"output {name!r} has shape {list(values.shape)} in the reference and "
                     f"{'no counterpart' if got is None else list(got.shape)} in the model."
                 )
-        found = [self._compared(outputs, reading) for reading in self._deciding()]
-        return max(found, key=lambda evaluation: evaluation.drop)
+        judged = [self._judge(outputs, reading) for reading in self._deciding()]
+        worst = max(judged, key=lambda found: found.drop)
+        theirs = answers(outputs, self.reading)
+        invalid = np.logical_or.reduce([~answers(outputs, r).valid for r in self.reading.deciding])
+        return Evaluation(
+            split=self.split,
+            samples=len(self.scores),
+            metric=worst.metric,
+            reference=float(worst.reference.mean()),
+            model=_rounded(float(worst.model.mean())),
+            drop=worst.drop,
+            interval=paired_interval(worst.reference, worst.model, counts=worst.counts),
+            agreement=min(float(found.agree.mean()) for found in judged),
+            error=_output_error(self.outputs, outputs, max(found.divergence for found in judged)),
+            flips=self._flips(theirs, judged[0].agree),
+            worst=worst.words,
+            invalid=int(invalid.sum()),
+            first_invalid=self.first_of(invalid),
+        )
 
     def _deciding(self) -> tuple[Reading, ...]:
         """Return what decides: a user's metric has all outputs already."""
         return self.reading.deciding if self.metric is None else (self.reading,)
 
-    def _compared(self, outputs: Outputs, reading: Reading) -> Evaluation:
-        """Measure by one output; labels and the user's metric are about the primary one."""
-        is_primary = reading == self.reading
-        ours = self.answers if is_primary else answers(self.outputs, reading)
+    def first_of(self, marked: NDArray[np.bool_]) -> str:
+        """Return the name of the first marked sample; empty where none is."""
+        return self.dataset.samples[int(marked.argmax())].name if marked.any() else ""
+
+    def _judge(self, outputs: Outputs, reading: Reading) -> _Judged:
+        """Measure one output; the labels and the user's metric are about the primary one."""
+        primary = reading == self.reading
+        ours = self.answers if primary else answers(self.outputs, reading)
         theirs = answers(outputs, reading)
-        agree = same(ours, theirs, reading)
-        before = self.scores if is_primary else np.ones(len(agree))
-        after = score(theirs, ours, outputs, self) if is_primary else agree
-        cosine = "cosine" if reading.kind == "vector" else "agreement"
-        name = reading.output
-        spread = divergence(self.outputs[name], outputs[name], reading)
-        return Evaluation(
-            split=self.split,
-            samples=len(before),
-            metric=metric_name(self) if is_primary else cosine,
-            reference=float(before.mean()),
-            model=float(after.mean()),
-            drop=100 * float((before - after).mean()),
-            interval=paired_interval(before, after),
-            agreement=float(agree.mean()),
-            error=_output_error(self.outputs, outputs, float(spread.mean())),
-            flips=self._flips(theirs, agree) if is_primary else (),
-            worst=f"output {name!r}" if self.reading.others else "",
+        agree, channels = agreement(ours, theirs, reading)
+        before, after = ours.valid.astype(np.float64), agree
+        metric = agreement_name(ours, reading)
+        counts: bool | None = agreement_counts(ours, reading)
+        if primary and (self.metric is not None or self.is_labelled):
+            before, after = self.scores, score(theirs, self.answers, outputs, self)
+            metric, counts = metric_name(self), None if self.metric is not None else True
+        mine, got = self.outputs[reading.output], outputs[reading.output]
+        output = f"output {reading.output!r}" if self.reading.others else ""
+        return _Judged(
+            metric,
+            before,
+            after,
+            agree,
+            float(divergence(mine, got, reading).mean()),
+            ", ".join(filter(None, (output, channels))),
+            counts,
         )
 
+    @property
+    def is_labelled(self) -> bool:
+        """Whether each answer is a class that a label says right or wrong of."""
+        return self.labels is not None and _is_class(self.answers, self.reading)
+
     def _flips(self, theirs: Answers, agree: NDArray[np.float64]) -> tuple[Flip, ...]:
-        if self.reading.kind == "vector":
+        several = theirs.values.ndim > 1 and self.reading.kind == "integers"
+        if self.reading.kind == "vector" or several:
             return ()
         found = []
         classes = self.dataset.classes
@@ -227,7 +264,19 @@ def reference_on(
         outputs = predict_all(model, dataset, size, progress, spread, tuple(wanted))
     mine = answers(outputs, reading)
     base = Reference(dataset, split, reading, outputs, mine, np.zeros(0), size, metric)
+    _check_numbers(base)
     return replace(base, scores=score(mine, mine, outputs, base))
+
+
+def _check_numbers(reference: Reference) -> None:
+    """Refuse an original whose deciding output is nowhere a number."""
+    for reading in reference.reading.deciding:
+        valid = answers(reference.outputs, reading).valid
+        if len(valid) and not valid.any():
+            raise DataError(
+                f"output {reading.output!r} of the original is NaN on all {len(valid)} samples.",
+                hint="Check the model and the preprocessing; nothing can be compared with NaN.",
+            )
 
 
 def labels_of(dataset: Dataset) -> NDArray[np.int64] | None:
@@ -267,8 +316,8 @@ def score(
         if wrong := int((~np.isfinite(scores)).sum()):
             raise OptionError(f"the metric gave {wrong} numbers that are not finite.", where=name)
         return scores
-    if labels is not None and reference.reading.kind in ("logit", "classes"):
-        return np.asarray(theirs.values == labels, dtype=np.float64)
+    if labels is not None and reference.is_labelled:
+        return np.asarray((theirs.values == labels) & theirs.valid, dtype=np.float64)
     return same(original, theirs, reference.reading)
 
 
@@ -276,10 +325,19 @@ def metric_name(reference: Reference) -> str:
     """Return what the scores are called in reports."""
     if reference.metric is not None:
         return reference.metric[0]
-    if reference.reading.kind == "vector":
-        return "cosine"
-    labelled = reference.labels is not None and reference.reading.kind != "sequence"
-    return "accuracy" if labelled else "agreement"
+    if reference.is_labelled:
+        return "accuracy"
+    return agreement_name(reference.answers, reference.reading)
+
+
+def _is_class(given: Answers, reading: Reading) -> bool:
+    """Say whether an answer is one class, so that a label can be right or wrong."""
+    return reading.kind not in {"sequence", "vector"} and given.values.ndim == 1
+
+
+def _rounded(mean: float) -> float:
+    """Return 0 for what is 0 but for rounding."""
+    return 0.0 if abs(mean) < _NOTHING else mean
 
 
 def _named(value: Any, classes: Sequence[str]) -> str:
@@ -295,12 +353,17 @@ def _output_error(reference: Outputs, model: Outputs, spread: float) -> OutputDi
     largest = total = signal = noise = 0.0
     count = 0
     for name, values in reference.items():
-        ref = values.astype(np.float64)
-        difference = model[name].astype(np.float64) - ref
+        ref, got = values.astype(np.float64), model[name].astype(np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):
+            difference = np.where(ref == got, 0.0, got - ref)
+        known = np.isfinite(ref)
+        ref, difference = ref[known], difference[known]
+        # What is no number is wrong by all that should be there; how often is told beside it.
+        difference = np.where(np.isfinite(difference), difference, ref)
         largest = max(largest, float(np.abs(difference).max(initial=0.0)))
         total += float(np.abs(difference).sum())
         signal += float((ref**2).sum())
         noise += float((difference**2).sum())
-        count += values.size
+        count += difference.size
     snr = math.inf if noise == 0 else 10 * math.log10(max(signal, 1e-300) / noise)
     return OutputDistance(largest, total / max(1, count), min(snr, 999.0), spread)

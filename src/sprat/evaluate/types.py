@@ -7,8 +7,9 @@ from typing import Literal
 
 #: How the primary output is read. ``logit``: one value, above a threshold means class 1.
 #: ``classes``: one score per class, the largest wins. ``sequence``: one score per class at each
-#: position. ``vector``: anything else, compared by cosine similarity.
-OutputKind = Literal["logit", "classes", "sequence", "vector"]
+#: position. ``integers``: the answers themselves, such as classes or a mask behind an ArgMax,
+#: compared for equality. ``vector``: anything else, compared by concordance in groups of channels.
+OutputKind = Literal["logit", "classes", "sequence", "integers", "vector"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class OutputDistance:
         snr_db: Signal-to-noise ratio in decibels, 10 log10(sum ref^2 / sum (ref - model)^2).
         divergence: Mean Kullback-Leibler divergence KL(reference || model) in nats, where the
             output is a probability, a logit or class scores; otherwise the mean squared error
-            over the mean square of the reference.
+            in the worst group of channels over what varies there, or the share of different
+            integers. Of several outputs that decide, the largest.
     """
 
     max_abs: float
@@ -67,15 +69,19 @@ class Evaluation:
         split: The samples' name: ``val``, ``test`` or ``data``.
         samples: How many.
         metric: ``accuracy`` where there are labels, ``agreement`` where there are none,
-            ``cosine`` for vectors, or the user's metric's name.
-        reference: The reference's mean score, 0 to 1 (1 by definition for ``agreement``).
-        model: The model's mean score.
+            ``equal integers`` for several integers a sample, ``concordance`` for vectors, or the
+            user's metric's name. Of several outputs that decide, that of the worst.
+        reference: The reference's mean score, 0 to 1 (1 by definition where there are no labels,
+            less the samples on which it gives no number).
+        model: The model's mean score; concordance is below 0 where a constant answer does better.
         drop: ``100 * (reference - model)``, in points. Positive means that the model is worse.
         interval: 95 % interval of ``drop``, paired by sample.
         agreement: Share of the samples with the same answer, 0 to 1.
         error: Distance of the raw outputs.
         flips: Samples with different answers, surest reference answers first.
-        worst: Which of several outputs decided: the one that lost most; empty where there is one.
+        worst: The output and the channels that decided, in words; empty where there is no choice.
+        invalid: Samples on which the model gives NaN in an output that decides.
+        first_invalid: The name of the first of them.
     """
 
     split: str
@@ -89,6 +95,8 @@ class Evaluation:
     error: OutputDistance
     flips: tuple[Flip, ...] = ()
     worst: str = ""
+    invalid: int = 0
+    first_invalid: str = ""
 
 
 @dataclass(frozen=True)

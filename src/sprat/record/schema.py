@@ -57,7 +57,7 @@ class ReadingRecord(_Record):
     """How the primary output becomes an answer."""
 
     output: str
-    kind: str = Field(description="logit, classes, sequence or vector")
+    kind: str = Field(description="logit, classes, sequence, integers or vector")
     probability: bool = False
     threshold: float = 0.0
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from sprat.errors import UnsupportedModelError
 from sprat.evaluate.reading import Reading, probabilities
 
 _TINY = 1e-12
@@ -25,17 +26,41 @@ def distance(reference: NDArray[Any], output: Tensor, reading: Reading) -> Tenso
 
     Returns:
         float32 ``[N]``: KL(reference || model) in nats, averaged over positions; for vectors the
-        squared error over the mean square of the reference.
+        squared error of the worst group of channels, in units of the group's spread.
+
+    Raises:
+        UnsupportedModelError: The output is integers, which have no gradient.
     """
-    count = len(reference)
     if reading.kind == "vector":
-        wanted = torch.from_numpy(reference.reshape(count, -1).astype(np.float32))
-        power = wanted.square().mean().clamp(min=_TINY)
-        return (output.reshape(count, -1) - wanted).square().mean(1) / power
+        return _vector_distance(reference, output, reading)
+    if reading.kind == "integers":
+        raise UnsupportedModelError(
+            "integers have no gradient.",
+            where=reading.output,
+            hint="Leave --refine out: rate-distortion quantization works without.",
+        )
     p = torch.from_numpy(probabilities(reference, reading).astype(np.float32))
     logs = _log_probabilities(output, reading)
     terms = p * (p.clamp(min=_TINY).log() - logs)
-    return terms.sum(-1).reshape(count, -1).mean(1)
+    return terms.sum(-1).reshape(len(reference), -1).mean(1)
+
+
+def _vector_distance(reference: NDArray[Any], output: Tensor, reading: Reading) -> Tensor:
+    grouping = reading.groups_of(reference)
+    wanted = torch.from_numpy(reference.astype(np.float32))
+    channels = _by_channel((output.reshape(wanted.shape) - wanted).square(), grouping.axis)
+    groups = [
+        (channels[:, list(group.channels)] / torch.tensor(group.scales).square()).mean(1)
+        for group in grouping.groups
+    ]
+    return max(groups, key=lambda group: float(group.mean()))
+
+
+def _by_channel(values: Tensor, axis: int) -> Tensor:
+    """Return ``[N, C]``: the mean over all but samples and channels."""
+    if axis == 0:
+        return values.reshape(len(values), -1).mean(1, keepdim=True)
+    return values.movedim(axis, 1).reshape(len(values), values.shape[axis], -1).mean(2)
 
 
 def _log_probabilities(values: Tensor, reading: Reading) -> Tensor:

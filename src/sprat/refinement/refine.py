@@ -26,7 +26,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from sprat.errors import OptionError, UnsupportedModelError
 from sprat.evaluate.reading import MeanDivergence, Reading
-from sprat.model.session import Feeds, open_session, predict, run, samples_in
+from sprat.model.session import Feeds, Outputs, open_session, predict, run, samples_in
 from sprat.model.wire import brotli_bytes
 from sprat.parallel import cores
 from sprat.progress import Progress, silent
@@ -149,8 +149,9 @@ class _Refinement:
         self._graph = Graph(model)
         self._fitted, held = divided(samples)
         self._session = open_session(model)
-        self._answers: dict[int, NDArray[Any]] = {}
-        wanted = list(predict(self._session, held, [r.output for r in reading.deciding]))
+        self._names = [r.output for r in reading.deciding]
+        self._answers: dict[int, Outputs] = {}
+        wanted = list(predict(self._session, held, self._names))
         self._look = Look(model, held, wanted, MeanDivergence(reading))
         self._weights = Weights(point)
 
@@ -185,13 +186,17 @@ class _Refinement:
     def _check(self) -> None:
         """Refuse a model that torch and ONNX Runtime do not answer alike."""
         with torch.no_grad():
-            found = self._graph(self._fitted[0], {})[self._reading.output].numpy()
+            found = self._graph(self._fitted[0], {})
         wanted = self._answer(0, self._fitted[0])
+        for name in self._names:
+            self._check_output(name, found[name].numpy(), wanted[name])
+
+    def _check_output(self, name: str, found: NDArray[Any], wanted: NDArray[Any]) -> None:
         gap = _largest(found - wanted) if found.shape == wanted.shape else math.inf
         if not gap <= _TOLERANCE * max(_largest(wanted), 1e-6):
             raise UnsupportedModelError(
                 f"torch answers otherwise than ONNX Runtime, by {gap:.3g}.",
-                where=self._reading.output,
+                where=name,
                 hint="Leave --refine out: rate-distortion quantization works without.",
             )
 
@@ -225,15 +230,18 @@ class _Refinement:
         feeds = [self._fitted[i] for i in numbers]
         total = sum(samples_in(f) for f in feeds)
         for i, batch in zip(numbers, feeds, strict=True):
-            output = self._graph(batch, self._weights())[self._reading.output]
-            gaps = distance(self._answer(i, batch), output, self._reading)
-            (gaps.sum() / total).backward()
+            outputs = self._graph(batch, self._weights())
+            wanted = self._answer(i, batch)
+            gaps = [
+                distance(wanted[r.output], outputs[r.output], r).sum()
+                for r in self._reading.deciding
+            ]
+            (max(gaps, key=float) / total).backward()
 
-    def _answer(self, number: int, batch: Feeds) -> NDArray[Any]:
+    def _answer(self, number: int, batch: Feeds) -> Outputs:
         """Return the original's answers on a batch, asked for once."""
         if number not in self._answers:
-            name = self._reading.output
-            self._answers[number] = run(self._session, batch, [name])[name]
+            self._answers[number] = run(self._session, batch, self._names)
         return self._answers[number]
 
     def _batches(self) -> Iterator[list[int]]:

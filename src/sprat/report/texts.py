@@ -393,7 +393,8 @@ TEXTS: dict[str, Text] = {
 WORDS: dict[str, Text] = {
     "accuracy": Text("accuracy", "准确率"),
     "agreement": Text("agreement", "一致率"),
-    "cosine": Text("cosine similarity", "余弦相似度"),
+    "concordance": Text("concordance", "一致性系数"),
+    "equal integers": Text("equal integers", "整数相同率"),
     "chosen": Text("chosen", "选定"),
     "within budget": Text("within budget", "满足预算"),
     "over budget": Text("over budget", "超出预算"),

@@ -126,7 +126,11 @@ class Bench:
         """
         none = np.empty(0)
         bare = replace(
-            self.reference, outputs={}, answers=Answers(none, none), scores=none, metric=None
+            self.reference,
+            outputs={},
+            answers=Answers(none, none, none > 0),
+            scores=none,
+            metric=None,
         )
         return replace(self, reference=bare, progress=Watch(silent), spread=ALONE)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from sprat.errors import NoGainError, OptionError
+from sprat.evaluate.constant import check_budget
 from sprat.graph.precision import in_float32
 from sprat.graph.simplify import simplify
 from sprat.model.nodes import name_nodes
@@ -113,6 +114,7 @@ def aimed(
     Raises:
         NoGainError: The model has no weights that could be quantized so, or no point fits.
         OptionError: No point fits the bytes, or there are too few samples.
+        DataError: A model that ignores its input would hold the budget.
     """
     cleaned = simplify(in_float32(setting.model)[0], samples[:2], progress=progress)
     with tempfile.TemporaryDirectory(prefix="sprat-") as folder:

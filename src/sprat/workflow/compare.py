@@ -99,3 +99,14 @@ def compare_in(
     after = wire_bytes(total_bytes(model))
     progress("compressing", 2, 2)
     return Comparison(evaluation, speed, before, after, notes)
+
+
+def besides(evaluation: Evaluation) -> str:
+    """Say what a score rests on: the output and channels that decided, and what is no number."""
+    said = [evaluation.worst]
+    if evaluation.invalid:
+        said.append(
+            f"NaN on {evaluation.invalid} samples, the first {evaluation.first_invalid!r}, "
+            "which agrees with nothing"
+        )
+    return "".join(f"; {words}" for words in said if words)

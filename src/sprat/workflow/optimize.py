@@ -13,6 +13,7 @@ from sprat.crew.workers import Workers
 from sprat.data.dataset import Dataset
 from sprat.data.options import DataOptions
 from sprat.distillation.configs import Recipe, Student
+from sprat.evaluate.constant import check_budget
 from sprat.evaluate.types import Evaluation
 from sprat.files import alone_in, check_out
 from sprat.model.load import load, total_bytes
@@ -135,6 +136,7 @@ def _optimize(
             progress=progress,
             spread=spread,
         )
+        check_budget(setting.reference, request.budget.max_drop)
         if request.student is not None:
             check_data(setting)
     clock.last_look = _last_look_seconds(setting, clock.stages["read and run the original"])

@@ -8,12 +8,14 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from sprat.data.dataset import Dataset
 from sprat.data.labels import listed_classes
 from sprat.data.options import DataOptions, read_options
 from sprat.data.sources import Data, open_data
 from sprat.errors import OptionError
+from sprat.evaluate.constant import constant_answer
 from sprat.evaluate.evaluate import Metric, Reference, labels_of, reference_on
 from sprat.evaluate.outputs import Measurable, find_measurable
 from sprat.evaluate.predict import predict_all
@@ -32,6 +34,10 @@ from sprat.spread import ALONE, Spread
 Split = Literal["val", "test"]
 #: Original accuracy within this of always giving the commonest class is near chance.
 _NEAR_CHANCE = 0.05
+#: With more classes the order that fits best is not looked for.
+_MOST_CLASSES = 4096
+#: The budget in points where none is said.
+_USUAL_BUDGET = 1.0
 #: Samples of the calibration set that ONNX Runtime's calibrators see.
 CALIBRATION_SAMPLES = 64
 
@@ -238,24 +244,30 @@ def sanity(reference: Reference) -> tuple[str, ...]:
         reference: The original's answers.
 
     Returns:
-        Nothing, or one warning.
+        Nothing, or warnings.
     """
+    told = _not_numbers(reference)
     labels = labels_of(reference.dataset)
-    if reference.reading.kind not in ("logit", "classes"):
-        return ()
-    if labels is None:
-        return _one_answer(reference)
+    if labels is None or not reference.is_labelled:
+        return (*told, *_one_answer(reference))
+    return (*told, *_near_chance(reference, labels))
+
+
+def _near_chance(reference: Reference, labels: NDArray[np.int64]) -> tuple[str, ...]:
+    """Warn where always giving the commonest class is as good as the original."""
     counts = np.bincount(labels)
     chance = float(counts.max() / counts.sum())
     if reference.metric is not None or reference.accuracy > chance + _NEAR_CHANCE:
         return ()
-    said = answers(reference.outputs, _plain(reference.reading))
+    said = reference.answers
     classes = int(max(labels.max(), said.values.max())) + 1
-    order, fitted = best_order(said.values, labels, classes)
     warning = (
         f"WARNING: the original is right on {reference.accuracy:.1%} of the samples, no better "
         f"than always saying {_class(reference.dataset, int(counts.argmax()))!r} ({chance:.1%})."
     )
+    if classes > _MOST_CLASSES or said.values.min() < 0:  # integers of any size
+        return (warning,)
+    order, fitted = best_order(said.values, labels, classes)
     if fitted > reference.accuracy + _NEAR_CHANCE:
         names = ", ".join(
             f"output {i} = {_class(reference.dataset, c)}" for i, c in enumerate(order[:10])
@@ -268,18 +280,30 @@ def sanity(reference: Reference) -> tuple[str, ...]:
 
 
 def _one_answer(reference: Reference) -> tuple[str, ...]:
-    """Warn where a model that has forgotten everything would agree on every sample."""
-    said = reference.answers.values
-    if reference.metric is not None or len(said) < 2 or (said != said[0]).any():
+    """Warn where a model that has forgotten everything would agree on nearly every sample."""
+    constant = constant_answer(reference)
+    if constant is None or constant.samples < 2 or not constant.hides_in(_USUAL_BUDGET):
         return ()
+    said = f"the original answers all {constant.samples} samples alike"
+    alike = said if constant.drop <= 0 else f"{constant} samples"
     return (
-        f"WARNING: the original answers all {len(said)} samples alike, so that agreement with it "
-        "says nothing. Give samples of every class, or another --threshold or --output-kind.",
+        f"WARNING: {alike}, so that agreement with it says nothing. Give samples of every class, "
+        "or another --threshold or --output-kind.",
     )
 
 
-def _plain(reading: Reading) -> Reading:
-    return Reading(reading.output, reading.kind, reading.probability, reading.threshold)
+def _not_numbers(reference: Reference) -> tuple[str, ...]:
+    """Tell outputs of the original that are NaN."""
+    found = []
+    for reading in reference.reading.deciding:
+        wrong = ~answers(reference.outputs, reading).valid
+        if count := int(wrong.sum()):
+            found.append(
+                f"WARNING: output {reading.output!r} of the original is NaN on {count} of "
+                f"{len(wrong)} samples, the first {reference.first_of(wrong)!r}: they count as "
+                "agreement with nothing"
+            )
+    return tuple(found)
 
 
 def _class(dataset: Dataset, index: int) -> str:

@@ -8,11 +8,13 @@ from pathlib import Path
 from sprat.browser.types import LeanTry, Proof
 from sprat.data.options import DataOptions
 from sprat.errors import OptionError
+from sprat.evaluate.constant import constant_answer
+from sprat.evaluate.evaluate import Reference
 from sprat.evaluate.types import Evaluation
 from sprat.model.load import load, model_file
 from sprat.model.wire import NETWORKS_MBPS, RUNTIME_BROTLI_BYTES, download_seconds
 from sprat.progress import Progress, silent
-from sprat.workflow.compare import Comparison, compare_in
+from sprat.workflow.compare import Comparison, besides, compare_in
 from sprat.workflow.compile import Trial, spread_feeds, tried
 from sprat.workflow.confidence import browser_drop, doubt_of_drop, doubt_of_speed
 from sprat.workflow.measure import NO_VISITS
@@ -112,7 +114,8 @@ def verify(
         "accuracy": doubt_of_drop(e.drop, e.interval, e.samples, max_drop),
         "speed": doubt_of_speed(speed, max_time_ratio),
     }
-    checks = _checks(found, max_drop, max_bytes, max_time_ratio)
+    checks = accuracy_checks(setting.reference, e, max_drop)
+    checks += _checks(found, max_bytes, max_time_ratio)
     checks = tuple(_doubted(check, doubts.get(check.name, ""), confident) for check in checks)
     checks += () if lean is None else (_lean_check(lean),)
     if max_browser_drop is None and max_first_prediction is None:
@@ -152,18 +155,39 @@ def _check_bars(
             raise OptionError(f"must be a number above 0, got {value:g}.", where=name)
 
 
-def _checks(
-    found: Comparison, max_drop: float, max_bytes: int | None, max_time_ratio: float | None
+def accuracy_checks(
+    reference: Reference, evaluation: Evaluation, max_drop: float
 ) -> tuple[Check, ...]:
-    e, speed, size = found.evaluation, found.speed, found.model_wire.brotli
+    """Hold a model's drop against the bar, and the bar against what a dead model would lose.
+
+    Args:
+        reference: The original's answers.
+        evaluation: The model against it.
+        max_drop: The bar in points.
+
+    Returns:
+        The check of the drop; where a model that ignores its input would hold the bar, another
+        one that does not hold.
+    """
+    e, constant = evaluation, constant_answer(reference)
+    check = Check(
+        "accuracy",
+        f"{e.metric} {e.model:.2%} of {e.samples} {e.split} samples, drop {e.drop:+.2f} "
+        f"points (95 % {e.interval.low:+.2f} to {e.interval.high:+.2f}){besides(e)}",
+        f"at most {max_drop:g} points",
+        e.drop <= max_drop,
+    )
+    if constant is None or not constant.hides_in(max_drop):
+        return (check,)
+    figure = f"{constant} samples: they cannot tell a good model from a dead one"
+    return (check, Check("measure", figure, f"more than {max_drop:g} points", False))
+
+
+def _checks(
+    found: Comparison, max_bytes: int | None, max_time_ratio: float | None
+) -> tuple[Check, ...]:
+    speed, size = found.speed, found.model_wire.brotli
     return (
-        Check(
-            "accuracy",
-            f"{e.metric} {e.model:.2%} of {e.samples} {e.split} samples, drop {e.drop:+.2f} "
-            f"points (95 % {e.interval.low:+.2f} to {e.interval.high:+.2f})",
-            f"at most {max_drop:g} points",
-            e.drop <= max_drop,
-        ),
         Check(
             "speed",
             f"{speed.ratio:.2f} of the original's native time "

@@ -66,6 +66,8 @@ def command(
 
 def show(found: Comparison) -> None:
     """Print a comparison."""
+    from sprat.workflow.compare import besides
+
     for line in found.notes:
         note(line)
     e, speed = found.evaluation, found.speed
@@ -78,7 +80,8 @@ def show(found: Comparison) -> None:
                 f"{e.metric} ({e.samples} {e.split})",
                 f"{e.reference:.2%}",
                 f"{e.model:.2%}",
-                f"drop {e.drop:+.2f} points, 95 % {e.interval.low:+.2f} to {e.interval.high:+.2f}",
+                f"drop {e.drop:+.2f} points, 95 % {e.interval.low:+.2f} to "
+                f"{e.interval.high:+.2f}{besides(e)}",
             ),
             ("agreement", "", f"{e.agreement:.2%}", f"{len(e.flips)} samples flipped"),
             (
