@@ -372,7 +372,7 @@ def test_a_phrase_says_the_same_in_both_languages_and_is_used(key: str) -> None:
 
 def test_words_of_the_record_are_all_translated() -> None:
     outcomes = ("chosen", "within budget", "over budget", "not better", "failed")
-    assert set(outcomes) | {"accuracy", "agreement", "cosine"} <= set(WORDS)
+    assert set(outcomes) | {"accuracy", "agreement", "concordance", "equal integers"} <= set(WORDS)
 
 
 def test_hostile_names_are_text_and_nothing_else(page: str) -> None:

@@ -27,7 +27,7 @@
     ├── ExportError                 an export is not what was asked for             (exit code 1)
     ├── TrainingError               a training that leads nowhere                   (exit code 1)
     ├── FaultyResultError           a model that Sprat made is no valid one         (exit code 1)
-    ├── NoGainError                 the method changed nothing or made the file larger (exit code 1)
+    ├── NoGainError                 the method changed nothing, or to the worse     (exit code 1)
     │   └── ConstantAnswerError     ... or left a model that answers the same to every sample
     └── OutputError                 the result cannot be written                (exit code 2)
 
@@ -184,7 +184,7 @@ class FaultyResultError(SpratError):
 
 
 class NoGainError(SpratError):
-    """The method changed nothing, or made the file larger."""
+    """The method changed nothing, made the file larger, or made a model that answers NaN."""
 
 
 class ConstantAnswerError(NoGainError):

@@ -154,7 +154,7 @@ class Reference:
         judged = [self._judge(outputs, reading) for reading in self._deciding()]
         worst = max(judged, key=lambda found: found.drop)
         theirs = answers(outputs, self.reading)
-        invalid = np.logical_or.reduce([~answers(outputs, r).valid for r in self.reading.deciding])
+        invalid = _invalid(outputs, self.reading)
         return Evaluation(
             split=self.split,
             samples=len(self.scores),
@@ -169,6 +169,7 @@ class Reference:
             worst=worst.words,
             invalid=int(invalid.sum()),
             first_invalid=self.first_of(invalid),
+            lost=int((invalid & ~_invalid(self.outputs, self.reading)).sum()),
         )
 
     def _deciding(self) -> tuple[Reading, ...]:
@@ -266,6 +267,12 @@ def reference_on(
     base = Reference(dataset, split, reading, outputs, mine, np.zeros(0), size, metric)
     _check_numbers(base)
     return replace(base, scores=score(mine, mine, outputs, base))
+
+
+def _invalid(outputs: Outputs, reading: Reading) -> NDArray[np.bool_]:
+    """Return ``[N]`` whether an output that decides holds NaN."""
+    flat = [outputs[r.output].reshape(len(outputs[r.output]), -1) for r in reading.deciding]
+    return np.asarray(np.logical_or.reduce([np.isnan(values).any(axis=1) for values in flat]))
 
 
 def _check_numbers(reference: Reference) -> None:

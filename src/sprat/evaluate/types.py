@@ -82,6 +82,7 @@ class Evaluation:
         worst: The output and the channels that decided, in words; empty where there is no choice.
         invalid: Samples on which the model gives NaN in an output that decides.
         first_invalid: The name of the first of them.
+        lost: Those of them on which the original gives none.
     """
 
     split: str
@@ -97,6 +98,7 @@ class Evaluation:
     worst: str = ""
     invalid: int = 0
     first_invalid: str = ""
+    lost: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sprat.graph.simplify import simplify
 from sprat.model.nodes import name_nodes
 from sprat.model.session import Feeds
 from sprat.progress import Progress, Watch
-from sprat.quantization.rate_distortion import Form, Point, at_bits, pack
+from sprat.quantization.rate_distortion import LEAST_BATCHES, Form, Point, at_bits, pack
 from sprat.refinement.config import MOST_SAMPLES, Refine
 from sprat.search.budget import holds
 from sprat.search.candidates import Bench, Trial
@@ -136,6 +136,8 @@ def aimed(
         if aim.max_bytes is not None:
             found = smallest_under(curve, aim.max_bytes, stop, where=aim.where)
         else:
+            if len(curve.samples) >= LEAST_BATCHES:  # with fewer there is another error
+                check_budget(setting.reference, bench.max_drop)
             walked = walk(curve, bench.max_drop, stop)
             if not walked and not stop():
                 _ = curve.prepared  # nothing could be tried: measuring it raises why

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
+
 from sprat.data.options import DataOptions
 from sprat.evaluate.outputs import run_size
 from sprat.evaluate.speed import measure_speed
@@ -86,17 +88,39 @@ def compare_in(
     setting: Setting, model: Path, *, exact: bool = False, progress: Progress = silent
 ) -> Comparison:
     """Compare a model with the original of a setting that is open already."""
-    other = load(model)
+    content = total_bytes(model)
+    return compare_made(setting, load(model), content, model.name, exact=exact, progress=progress)
+
+
+def compare_made(
+    setting: Setting,
+    other: onnx.ModelProto,
+    content: bytes,
+    name: str,
+    *,
+    exact: bool = False,
+    progress: Progress = silent,
+) -> Comparison:
+    """Compare a model that may not be written yet with the original of an open setting.
+
+    Args:
+        setting: The original and its data.
+        other: The model.
+        content: All of its bytes.
+        name: Of its file.
+        exact: Compress all of the original instead of estimating large files from samples.
+        progress: Told how far the work is.
+    """
     reference = setting.reference
     size, why = run_size(other, reference.dataset, tuple(reference.outputs))
-    notes = (*setting.notes, *((f"{model.name}: {why}",) if why and reference.size > 1 else ()))
+    notes = (*setting.notes, *((f"{name}: {why}",) if why and reference.size > 1 else ()))
     evaluation = reference.evaluate(other, progress, size=size)
     one = setting.calibration(1)[0]
     speed = measure_speed(setting.model, other, one, progress=progress)
     progress("compressing", 0, 2)
     before = wire_bytes(total_bytes(setting.path), exact=exact)
     progress("compressing", 1, 2)
-    after = wire_bytes(total_bytes(model))
+    after = wire_bytes(content)
     progress("compressing", 2, 2)
     return Comparison(evaluation, speed, before, after, notes)
 

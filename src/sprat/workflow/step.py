@@ -26,13 +26,14 @@ from sprat.evaluate.predict import predict_all
 from sprat.evaluate.reading import guess_reading
 from sprat.evaluate.speed import measure_speed
 from sprat.evaluate.types import Evaluation, Speed
-from sprat.files import is_there
+from sprat.files import is_there, write_atomic
 from sprat.graph.precision import in_float32, runnable
 from sprat.graph.simplify import Simplified, simplify
 from sprat.graph.transforms import take_weights_out_of_inputs
 from sprat.model.inspect import fixed_batch, tensor_infos
 from sprat.model.load import load, save, total_bytes
 from sprat.model.outputs import keep_outputs
+from sprat.model.result import result_bytes
 from sprat.model.session import Feeds
 from sprat.model.wire import wire_bytes
 from sprat.progress import Progress, silent
@@ -42,7 +43,7 @@ from sprat.record.history import append
 from sprat.record.schema import LogEntry
 from sprat.refinement.config import Refine
 from sprat.workflow.aim import Target, aimed, refined
-from sprat.workflow.compare import Comparison, NotCompared, compare_in
+from sprat.workflow.compare import Comparison, NotCompared, compare_made
 from sprat.workflow.compile import spread_feeds
 from sprat.workflow.setting import open_setting
 
@@ -143,7 +144,8 @@ def quantize_file(
         fits, why there is none.
 
     Raises:
-        NoGainError: The method changed nothing or made the file larger; nothing is written.
+        NoGainError: The method changed nothing, made the file larger, or made a model that answers
+            NaN; nothing is written.
         InputError: The model, the data or an option is wrong, or torch is missing.
         OutputError: The result cannot be written.
     """
@@ -176,6 +178,7 @@ def quantize_file(
         made = quantize(_ready(base, config, None), config)
         _check_gain(model, made, method)
         found = _compare_on_noise(model, cut, made, said.outputs, seed, progress)
+        _check_numbers(found, method)
         save(made, out, original)
     else:
         setting = open_setting(model, data, options, limit=limit, progress=progress)
@@ -194,8 +197,11 @@ def quantize_file(
             ready = _ready(base, config, samples[:2])
             found_model = quantize(ready, config, samples, progress=progress)
         _check_gain(model, found_model, method)
-        save(found_model, out, setting.model)
-        found = compare_in(setting, out, progress=progress)
+        content = result_bytes(found_model, setting.model, made_by=str(out))
+        ready = onnx.load_from_string(content)
+        found = compare_made(setting, ready, content, out.name, progress=progress)
+        _check_numbers(found, method)
+        write_atomic(out, content)
     found = replace(found, notes=(*found.notes, *notes))
     words = "; ".join([_outputs(found), *notes])
     _log(out, f"quantize {model.name} --method {method}", _sizes(model, out), words)
@@ -249,6 +255,21 @@ def _check_refine(config: Config, refine: Refine) -> None:
         raise OptionError("goes with --method rate-distortion alone.", where="--refine")
     refine.check()
     require("--refine", ("torch",))
+
+
+def _check_numbers(found: Comparison | NotCompared, method: str) -> None:
+    """Refuse to write a model that answers NaN where the original does not."""
+    if not isinstance(found, Comparison) or not found.evaluation.lost:
+        return
+    evaluation = found.evaluation
+    where = f"the first {evaluation.first_invalid!r}" if evaluation.first_invalid else "the first"
+    raise NoGainError(
+        f"the {method} model answers NaN on {evaluation.invalid} of {evaluation.samples} "
+        f"{evaluation.split} samples, {where}, and the original does not.",
+        where=f"--method {method}",
+        hint="Its values leave the type's range, 65,504 in float16: take another --method, or leave "
+        "the layers that make them in float with --exclude.",
+    )
 
 
 def _ready(
