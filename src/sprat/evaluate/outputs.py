@@ -198,7 +198,8 @@ def _differing(alone: NDArray[Any], together: NDArray[Any]) -> int | None:
     a, b = alone.astype(np.float64), together.astype(np.float64)
     finite = np.abs(a[np.isfinite(a)]).max(initial=0.0)
     allowed = 0.0 if alone.dtype.kind != "f" else _RELATIVE * finite + _ABSOLUTE
-    same = (a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= allowed)
+    with np.errstate(invalid="ignore"):  # infinities have no difference
+        same = (a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= allowed)
     rows = np.flatnonzero(~same.reshape(len(same), -1).all(axis=1))
     return int(rows[0]) if len(rows) else None
 

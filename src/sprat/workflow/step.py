@@ -267,8 +267,8 @@ def _check_numbers(found: Comparison | NotCompared, method: str) -> None:
         f"the {method} model answers NaN on {evaluation.invalid} of {evaluation.samples} "
         f"{evaluation.split} samples, {where}, and the original does not.",
         where=f"--method {method}",
-        hint="Its values leave the type's range, 65,504 in float16: take another --method, or leave "
-        "the layers that make them in float with --exclude.",
+        hint="Its values leave the type's range, 65,504 in float16: take another --method, or "
+        "leave the layers that make them in float with --exclude.",
     )
 
 
