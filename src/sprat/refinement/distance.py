@@ -53,7 +53,7 @@ def _vector_distance(reference: NDArray[Any], output: Tensor, reading: Reading) 
         (channels[:, list(group.channels)] / torch.tensor(group.scales).square()).mean(1)
         for group in grouping.groups
     ]
-    return max(groups, key=lambda group: float(group.mean()))
+    return max(groups, key=lambda group: float(group.detach().mean()))
 
 
 def _by_channel(values: Tensor, axis: int) -> Tensor:

@@ -236,7 +236,7 @@ class _Refinement:
                 distance(wanted[r.output], outputs[r.output], r).sum()
                 for r in self._reading.deciding
             ]
-            (max(gaps, key=float) / total).backward()
+            (max(gaps, key=lambda gap: float(gap.detach())) / total).backward()
 
     def _answer(self, number: int, batch: Feeds) -> Outputs:
         """Return the original's answers on a batch, asked for once."""
