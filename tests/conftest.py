@@ -17,6 +17,12 @@ settings.register_profile("sprat", deadline=None, derandomize=True)
 settings.load_profile("sprat")
 
 
+@pytest.fixture(autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what a test trusts out of the home of who runs it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compressed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Compress the same bytes once: a second a megabyte, for models that many tests share."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sprat.data.huggingface import translate
 from sprat.data.options import DataOptions, as_words, read_options
+from sprat.data.trust import trust
 from sprat.errors import OptionError
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
@@ -60,6 +61,7 @@ def test_a_whole_sprat_toml(model: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         metric = "own.metrics:recall"
         """,
     )
+    trust(model.parent / "sprat.toml")
     assert read_options(model, None) == DataOptions(
         size=(64, 48),
         resize="letterbox",
@@ -248,4 +250,7 @@ def test_a_stranger_s_folder_may_not_name_code(
     with pytest.raises(OptionError, match="is code"):
         read_options(tmp_path / "model.onnx", None)
     monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError, match="is not trusted"):
+        read_options(tmp_path / "model.onnx", None)
+    trust(tmp_path / "sprat.toml")
     assert read_options(tmp_path / "model.onnx", None).metric == "evil:run"

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import pytest
 
+from sprat.crew.crew import Crew
 from sprat.crew.gather import gathered
 from sprat.crew.parcels import Depot, MissingError, Shelf, chunks
 from sprat.crew.workers import Workers
@@ -202,6 +203,21 @@ def test_what_goes_wrong_on_nodes_is_told(two_nodes: Cluster, tmp_path: Path) ->
         assert ahead.take(13) is None
         assert all("ValueError: thirteen" in note for note in spread.notes)
         assert spread.notes
+
+
+def test_who_has_no_certificate_is_not_let_in(tmp_path: Path) -> None:
+    """Any user of this machine reaches the port of local:N; a scheduler runs what it is sent."""
+    from distributed import Client
+    from distributed.security import Security
+
+    with gathered(Workers(local=2), tmp_path / "crew", silent) as spread:
+        assert isinstance(spread, Crew)
+        place = spread.address.rpartition("/")[2]
+        for scheme, security in (("tcp", None), ("tls", Security.temporary())):
+            with pytest.raises(OSError):
+                Client(f"{scheme}://{place}", security=security, timeout=3, set_as_default=False)
+        task = Square(os.getpid(), tmp_path / "mark")
+        assert list(spread.flat(task, range(1, 6)))[::2] == [i * i for i in range(1, 6)]
 
 
 def test_nothing_is_left_in_the_environment(tmp_path: Path) -> None:

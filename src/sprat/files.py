@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from sprat.errors import OutputError
+from sprat.errors import OptionError, OutputError
 from sprat.supervisor import RUN_FOLDER
 
 #: Seconds for a run that is just ending.
@@ -28,12 +28,30 @@ def is_there(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
 
+def check_name(path: Path | str) -> None:
+    """Refuse a path that is no text: records, reports and manifests could not name it.
+
+    Raises:
+        OptionError: It is not.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise OptionError(
+            "its name is no UTF-8, so that no record could name it.",
+            where=str(path),
+            hint="Rename it.",
+        ) from error
+
+
 def check_out(out: Path) -> None:
     """Refuse a folder for results that is a file.
 
     Raises:
         OutputError: It is.
+        OptionError: Its name is no text.
     """
+    check_name(out)
     if is_there(out) and not out.is_dir():
         raise OutputError("is a file.", where=str(out), hint="Give a folder.")
 

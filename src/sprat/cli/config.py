@@ -7,6 +7,7 @@ other folder is looked into.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from sprat.data.options import DataOptions
 
 _USUAL = Path("sprat.toml")
+#: Where an option comes from that the user gave.
+_OWN_WORD = ("COMMANDLINE", "ENVIRONMENT", "PROMPT")
 
 
 def _read(context: typer.Context, path: Path | None) -> Path | None:
@@ -30,12 +33,7 @@ def _read(context: typer.Context, path: Path | None) -> Path | None:
         return None
     table = read_table(place, command)
     # By their flags, as --help has them: some parameters have another name than their flag.
-    known = {
-        flag.removeprefix("--"): p.name
-        for p in context.command.params
-        for flag in p.opts
-        if flag.startswith("--") and p.name
-    }
+    known = {flag: name for name, flags in _flags(context) for flag in flags}
     for key in table:
         if key not in known:
             raise OptionError(
@@ -45,6 +43,13 @@ def _read(context: typer.Context, path: Path | None) -> Path | None:
             )
     context.default_map = {known[key]: _text(value) for key, value in table.items()}
     return path
+
+
+def _flags(context: typer.Context) -> Iterator[tuple[str, list[str]]]:
+    """Yield each parameter's name, and its flags without their dashes."""
+    for p in context.command.params:
+        if p.name:
+            yield p.name, [f.removeprefix("--") for f in p.opts if f.startswith("--")]
 
 
 def _text(value: Any) -> Any:
@@ -61,6 +66,29 @@ ConfigOption = Annotated[
         is_eager=True,
     ),
 ]
+
+
+def check_found_file(context: typer.Context, *, trusted: bool) -> None:
+    """Check that the current folder's ``sprat.toml`` may say what a command has read there.
+
+    Args:
+        context: Of the command; a file that ``--config`` names was chosen by the user.
+        trusted: ``--trust`` was given: remember it.
+
+    Raises:
+        OptionError: It names code, or places elsewhere, and is not trusted; or there is none.
+    """
+    from sprat.data.options import read_table
+    from sprat.data.trust import check_trusted, risks, trust
+
+    if trusted:
+        trust(_USUAL)
+    if context.params.get("config", context) is None and _USUAL.is_file():
+        sources = {name: context.get_parameter_source(name) for name in context.params}
+        given = {n for n, source in sources.items() if source and source.name in _OWN_WORD}
+        table = read_table(_USUAL, context.info_name or "")
+        named = {flag: name for name, flags in _flags(context) for flag in flags}
+        check_trusted(_USUAL, [key for key in risks(table) if named.get(key) not in given])
 
 
 def with_file(options: DataOptions | None, path: Path | None) -> DataOptions | None:

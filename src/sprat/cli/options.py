@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sprat.cli.config import check_found_file
 from sprat.errors import OptionError
 
 ModelArgument = Annotated[Path, typer.Argument(help="The ONNX model.", show_default=False)]
@@ -36,6 +37,10 @@ OnlyOutputsOption = Annotated[
 ]
 PortOption = Annotated[int, typer.Option("--port", help="0 takes any free one.", min=0, max=65535)]
 
+TrustOption = Annotated[
+    bool,
+    typer.Option("--trust", help="The current folder's sprat.toml may name code, now and later."),
+]
 _DATA_OPTIONS: dict[str, tuple[Any, Any]] = {
     "size": (str | None, typer.Option("--size", help="Height x width, such as 224x224.")),
     "resize": (str | None, typer.Option("--resize", help="stretch, shortest or letterbox.")),
@@ -64,6 +69,7 @@ def with_data_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
+        check_found_file(given.pop("context"), trusted=given.pop("trust"))
         found = {key: given.pop(key) for key in _DATA_OPTIONS}
         command(**given, options=_data_options(found))
 
@@ -76,6 +82,13 @@ def with_data_options(command: Callable[..., None]) -> Callable[..., None]:
                 inspect.Parameter.KEYWORD_ONLY,
                 default=None,
                 annotation=Annotated[kind, option],
+            )
+        )
+    more = (("trust", False, TrustOption), ("context", inspect.Parameter.empty, typer.Context))
+    for name, default, annotation in more:
+        parameters.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
             )
         )
     wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

@@ -83,6 +83,8 @@ class Crew(Spread):
         self, client: Client, depot: Depot, progress: Progress, threads: str | None = None
     ) -> None:
         self._client = client
+        #: Of the scheduler: ``tls://127.0.0.1:8786``.
+        self.address = str(client.scheduler.address) if client.scheduler else ""
         self._depot = depot
         self._progress = progress
         self._threads_before = threads

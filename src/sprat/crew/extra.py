@@ -12,5 +12,8 @@ def require() -> None:
         PackageMissingError: It is missing; the message says how to get it.
     """
     extras.require(
-        "scale", ["distributed"], "--workers", without="Without --workers all works the same."
+        "scale",
+        ["distributed", "cryptography"],
+        "--workers",
+        without="Without --workers all works the same.",
     )

@@ -66,13 +66,17 @@ def gathered(workers: Workers | None, folder: Path, progress: Progress) -> Itera
 @contextmanager
 def _client(workers: Workers, folder: Path) -> Iterator[Client]:
     from distributed import Client, LocalCluster
+    from distributed.security import Security
 
     if workers.scheduler:
         with _reached(workers.scheduler) as client:
             yield client
         return
     # This process is one of them. Loopback alone, no dashboard, and no limit of memory below
-    # that of the machine, which the command line sets already.
+    # that of the machine, which the command line sets already. Whoever reaches a scheduler runs
+    # code as its user, other users of this machine too: only who holds the certificate, which
+    # lives in these processes' memory, is let in.
+    security = Security.temporary()
     with (
         _environment_kept(),
         cores_set(str(max(1, cores() // workers.local))),
@@ -80,13 +84,15 @@ def _client(workers: Workers, folder: Path) -> Iterator[Client]:
             n_workers=workers.local - 1,
             threads_per_worker=1,
             processes=True,
+            protocol="tls",
+            security=security,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",  # the usual port may be taken
             memory_limit=None,
             silence_logs=logging.CRITICAL,
             local_directory=str(folder),
         ) as cluster,
-        Client(cluster, set_as_default=False) as client,
+        Client(cluster, security=security, set_as_default=False) as client,
     ):
         yield client
 
@@ -94,9 +100,14 @@ def _client(workers: Workers, folder: Path) -> Iterator[Client]:
 @contextmanager
 def _reached(scheduler: str) -> Iterator[Client]:
     from distributed import Client
+    from distributed.security import Security
 
     try:
-        client = Client(f"tcp://{scheduler}", timeout=_PATIENCE, set_as_default=False)
+        security = Security()  # of Dask's own configuration: certificates of a cluster with TLS
+        scheme = "tls" if security.get_tls_config_for_role("client").get("ca_file") else "tcp"
+        client = Client(
+            f"{scheme}://{scheduler}", security=security, timeout=_PATIENCE, set_as_default=False
+        )
     except (OSError, TimeoutError, ValueError) as error:
         raise OptionError(
             f"no Dask scheduler answers at {scheduler} within {_PATIENCE} s.",

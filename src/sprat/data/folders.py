@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sprat.data.images import SUFFIXES
+from sprat.data.labels import alike
 from sprat.data.splits import NAMES
 from sprat.errors import DataError, DataNotFoundError
 from sprat.model.nodes import printable
@@ -100,7 +101,8 @@ def scan(folder: Path) -> Listing:
     notes = (
         [f"folders beside the splits are passed over: {', '.join(beside[:5])}"] if beside else []
     )
-    return Listing(ordered, frozenset(classes), (*walk.notes(), *map(_shown, notes)))
+    told = (*walk.notes(), *map(_shown, notes), *alike(walk.labels))
+    return Listing(ordered, frozenset(classes), told)
 
 
 class _Walk:
@@ -111,6 +113,8 @@ class _Walk:
         self._top = folder.resolve()
         self._passed: Counter[str] = Counter()
         self._count = 0
+        #: Names of class folders as the system has them.
+        self.labels: set[str] = set()
 
     def notes(self) -> tuple[str, ...]:
         """Return what was passed over, in words."""
@@ -163,6 +167,7 @@ class _Walk:
     def _entry(self, path: Path, root: Path) -> Entry:
         parts = path.relative_to(root).parts
         label = _shown(parts[0]) if len(parts) > 1 else ""
+        self.labels |= {*parts[:-1][:1]}
         return Entry(path, _shown(path.relative_to(self._folder).as_posix()), label)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sprat.data.images import image_size
+from sprat.data.images import MAX_PIXELS, image_size
 from sprat.data.options import Channels, DataOptions, Layout
 from sprat.data.preprocess import Preprocess
 from sprat.errors import OptionError
@@ -14,6 +14,9 @@ from sprat.model.inspect import TensorInfo
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _DTYPES = ("float32", "float16", "float64", "uint8")
+
+#: A side that is cut is at most so many times as long as what is kept of it.
+_MOST_CUT = 8
 
 Size = tuple[int, int]
 
@@ -122,6 +125,7 @@ def _sizes(
     if options.crop is None and whole and whole != size and _inside(whole, size):
         crop = whole
         notes.append(f"images are cut to the input's {whole[0]} x {whole[1]} (--crop)")
+    _check_effort(size, crop)
     if not _inside(crop, size):
         raise OptionError(
             f"{crop[0]} x {crop[1]} is larger than the size {size[0]} x {size[1]}.", where="--crop"
@@ -134,6 +138,24 @@ def _sizes(
             hint="Set --size and --crop to fit.",
         )
     return size, crop
+
+
+def _check_effort(size: Size, crop: Size) -> None:
+    """Refuse a size that costs gigabytes and seconds an image, most of them for nothing."""
+    if size[0] * size[1] > MAX_PIXELS:
+        raise OptionError(
+            f"{size[0]} x {size[1]} are {size[0] * size[1]:,} pixels; at most {MAX_PIXELS:,} are "
+            "computed.",
+            where="--size",
+            hint="Give the size that the model was trained with.",
+        )
+    if any(whole > _MOST_CUT * part for whole, part in zip(size, crop, strict=True)):
+        raise OptionError(
+            f"images would become {size[0]} x {size[1]}, and {crop[0]} x {crop[1]} of that would "
+            f"be kept: less than a {_MOST_CUT}th of a side.",
+            where="--size",
+            hint="Set --size and --crop to what the model was trained with.",
+        )
 
 
 def _inside(inner: Size, outer: Size) -> bool:

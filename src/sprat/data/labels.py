@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from sprat.data.options import DataOptions, read_lines
 from sprat.errors import DataError, OptionError
+from sprat.model.nodes import printable
 
 #: Class indices are below this; a file of ready labels could say anything.
 MAX_CLASSES = 1 << 20
 _MAX_NAME = 255
+#: Groups of names that look alike, and characters of them, in a warning.
+_MOST_TWINS, _MAX_NOTE = 5, 300
 
 
 def listed_classes(options: DataOptions) -> tuple[str, ...]:
@@ -76,6 +80,27 @@ def class_indices(
         if highest < max(columns or 0, 2):
             return {name: int(name) for name in found}, tuple(str(i) for i in range(highest + 1))
     return {name: i for i, name in enumerate(found)}, tuple(found)
+
+
+def alike(names: Iterable[str]) -> tuple[str, ...]:
+    """Warn of class names that a reader cannot tell apart.
+
+    Args:
+        names: As they were given: some become equal when they are made printable, some differ in
+            the composition of their characters only (NFC and NFD).
+
+    Returns:
+        Nothing, or one warning.
+    """
+    groups: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        groups[printable(unicodedata.normalize("NFC", text))].add(name)
+    twins = [", ".join(sorted(map(ascii, group))) for group in groups.values() if len(group) > 1]
+    if not twins:
+        return ()
+    shown = "; ".join(sorted(twins)[:_MOST_TWINS])
+    return (f"WARNING: the classes {shown[:_MAX_NOTE]} look alike: rename or join them.",)
 
 
 def _is_index(name: str) -> bool:

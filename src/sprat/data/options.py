@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sprat.data.huggingface import translate
+from sprat.data.trust import check_trusted
 from sprat.errors import OptionError
 
 _TOML = "sprat.toml"
@@ -107,7 +109,8 @@ def read_options(
         The options.
 
     Raises:
-        OptionError: A file cannot be read or says something that is not understood.
+        OptionError: A file cannot be read, says something that is not understood, or names code
+            and is not trusted.
     """
     found: dict[str, Any] = {}
     for more in _sources(model, data, given):
@@ -172,16 +175,25 @@ def _sources(
     toml = next((p for p in places if p.is_file()), None)
     if toml is not None:
         found = _from_toml(toml)
-        if "metric" in found and toml.resolve().parent != Path.cwd():
-            raise OptionError(
-                "names a metric, which is code: only the current folder's sprat.toml and the "
-                "command line may.",
-                where=str(toml),
-                hint="Remove it there, and give --metric yourself if you trust it.",
-            )
+        if "metric" in found and given is not None and given.metric is not None:
+            del found["metric"]
+        if "metric" in found:
+            _check_code(toml)
         yield found
     if given is not None:
         yield given.model_dump(exclude_none=True)
+
+
+def _check_code(toml: Path) -> None:
+    """Check that a found file may name a metric."""
+    if toml.resolve().parent != Path.cwd():
+        raise OptionError(
+            "names a metric, which is code: only the current folder's sprat.toml and the "
+            "command line may.",
+            where=str(toml),
+            hint="Remove it there, and give --metric yourself if you trust it.",
+        )
+    check_trusted(toml, ["metric"])
 
 
 def read_table(path: Path, command: str) -> dict[str, Any]:
@@ -218,6 +230,8 @@ def _toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(_text(path))
     except tomllib.TOMLDecodeError as error:
         raise OptionError(f"is not TOML: {error}.", where=str(path)) from error
+    except RecursionError as error:
+        raise OptionError("is not TOML: it is nested too deeply.", where=str(path)) from error
 
 
 def _from_toml(path: Path) -> dict[str, Any]:
@@ -241,8 +255,28 @@ def _from_toml(path: Path) -> dict[str, Any]:
         merged |= values
     found = _checked(merged, path)
     if isinstance(found.get("labels"), str):
-        found["labels"] = str(path.parent / found["labels"])
+        found["labels"] = str(_below(path, found["labels"]))
     return found
+
+
+def _below(toml: Path, name: str) -> Path:
+    """Return a file that a ``sprat.toml`` names, which must lie below its folder.
+
+    Raises:
+        OptionError: It does not, or a link leads out of the folder.
+    """
+    place = toml.parent / name
+    try:
+        inside = place.resolve().is_relative_to(toml.parent.resolve())
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a circle of links
+        raise OptionError(f"labels: {error}.", where=str(toml)) from error
+    if not inside:
+        raise OptionError(
+            f"labels: {name!r} is not below the folder of this file.",
+            where=str(toml),
+            hint="Put the file of names beside it, or give --labels yourself.",
+        )
+    return place
 
 
 def _from_hugging_face(path: Path) -> dict[str, Any]:
@@ -267,6 +301,8 @@ def _checked(found: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise OptionError("is not a file.", where=str(path))
         with path.open("rb") as file:
             content = file.read(_MAX_TEXT_BYTES + 1)
         text = content.decode("utf-8-sig")

@@ -12,7 +12,7 @@ from sprat.data.callables import read_callable
 from sprat.data.dataset import Dataset, Sample
 from sprat.data.folders import Entry, Listing, scan
 from sprat.data.guess import make_preprocess
-from sprat.data.labels import class_indices
+from sprat.data.labels import alike, class_indices, listed_classes
 from sprat.data.options import DataOptions
 from sprat.data.preprocess import Preprocess
 from sprat.data.sets import ImageSet, PixelCache, file_digest
@@ -20,6 +20,7 @@ from sprat.data.splits import NAMES, limited, split_rows
 from sprat.data.tables import read_csv
 from sprat.data.tensors import Part, join
 from sprat.errors import DataNotFoundError, OptionError
+from sprat.files import check_name
 from sprat.model.inspect import TensorInfo
 
 #: What the decoded pixels of all splits together may take.
@@ -95,6 +96,7 @@ def open_data(
     """
     if limit is not None and limit < 1:
         raise OptionError(f"is {limit}, must be at least 1.", where="--limit")
+    check_name(source)
     text = str(source)
     kind, found = _read(text)
     if isinstance(found, Listing):
@@ -142,8 +144,10 @@ def _images(
 ) -> Data:
     index: dict[str, int] = {}
     classes: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
     if listing.classes:
         index, classes = class_indices(listing.classes, options, columns, source)
+        listed = alike(listed_classes(options))
     found = {
         split: [_sample(entry, index) for entry in entries]
         for split, entries in listing.splits.items()
@@ -155,7 +159,9 @@ def _images(
     sets: dict[str, Dataset] = {
         name: ImageSet(limited(part, limit), classes, cache) for name, part in parts.items()
     }
-    return _data(source, kind, sets, classes, preprocess, (*listing.notes, *notes, *guesses))
+    return _data(
+        source, kind, sets, classes, preprocess, (*listing.notes, *listed, *notes, *guesses)
+    )
 
 
 def _sample(entry: Entry, index: dict[str, int]) -> Sample:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 from sprat.data.folders import FEWER, MAX_FILES, Entry, Listing
+from sprat.data.labels import alike
 from sprat.data.splits import NAMES
 from sprat.errors import DataError, DataNotFoundError
 from sprat.model.nodes import printable
@@ -32,6 +34,7 @@ def read_csv(path: Path) -> Listing:
     folder = path.resolve().parent
     splits: dict[str, list[Entry]] = {}
     seen: set[Path] = set()
+    labels: set[str] = set()
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -49,10 +52,11 @@ def read_csv(path: Path) -> Listing:
                         hint=FEWER,
                     )
                 seen.add(entry.path)
+                labels |= {field.strip() for field in row[1:2]}
                 splits.setdefault(split, []).append(entry)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot be read as CSV: {error}.", where=str(path)) from error
-    return _listing(splits, path)
+    return replace(_listing(splits, path), notes=alike(labels))
 
 
 def _listing(splits: dict[str, list[Entry]], path: Path) -> Listing:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sprat.data.dataset import Sample
 from sprat.data.folders import FEWER
-from sprat.data.labels import MAX_CLASSES, class_indices, listed_classes
+from sprat.data.labels import MAX_CLASSES, alike, class_indices, listed_classes
 from sprat.data.options import DataOptions
 from sprat.data.ragged import Rows, joined, take
 from sprat.data.sets import TensorSet, row_digests
@@ -110,7 +110,7 @@ def join(
     rows: dict[str, list[Sample]] = {}
     for i, digest in enumerate(row_digests(arrays)):
         rows.setdefault(splits[i], []).append(Sample(str(i), digest, labels[i]))
-    return Tensors(arrays, rows, classes, _unused(parts, inputs))
+    return Tensors(arrays, rows, classes, (*_unused(parts, inputs), *alike(classes)))
 
 
 def _count(part: Part, inputs: Sequence[TensorInfo]) -> int:

@@ -28,6 +28,8 @@ _PROSE = {"doc_string", "value", "key"}
 _MAX_DEPTH = 50
 #: Multiply-adds that one slow core makes in a second.
 _SLOW_CORE = 1e9
+#: Graphs inside each other: protobuf parses 100 messages inside each other, three for a graph.
+_MAX_NESTED = 16
 #: Bytes of one activation with dynamic dimensions at 1; the runtime's wasm heap has 4 GB.
 _MAX_ACTIVATION_BYTES = 1 << 31
 
@@ -64,6 +66,30 @@ def check(model: onnx.ModelProto, where: str) -> None:
         _check_body(function, where)
     _check_functions(model, where)
     _check_values(model, where)
+
+
+def check_depth(model: onnx.ModelProto, where: str) -> None:
+    """Check that If, Loop and Scan are not nested beyond what libraries can copy and parse.
+
+    Raises:
+        UnsupportedModelError: They are.
+    """
+    bodies: list[Nodes] = [model.graph, *model.functions]
+    for body in bodies:
+        layer = [inner for node in body.node for inner in subgraphs(node)]
+        for _ in range(_MAX_NESTED):
+            layer = [inner for graph in layer for n in graph.node for inner in subgraphs(n)]
+        if layer:
+            raise too_deep(where)
+
+
+def too_deep(where: str) -> UnsupportedModelError:
+    """Return the error of a model whose graphs are nested too deeply."""
+    return UnsupportedModelError(
+        f"nests If, Loop or Scan too deeply; at most {_MAX_NESTED} inside each other load.",
+        where=where,
+        hint="Simplify the control flow where the model is made, and export it again.",
+    )
 
 
 def _refuse_references(node: onnx.NodeProto, where: str) -> None:

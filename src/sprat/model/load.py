@@ -9,9 +9,9 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from sprat.errors import ModelFormatError, ModelNotFoundError
-from sprat.files import is_there, sha256, write_atomic
+from sprat.files import check_name, is_there, sha256, write_atomic
 from sprat.limits import limited
-from sprat.model.check import check, check_text
+from sprat.model.check import check, check_depth, check_text, too_deep
 from sprat.model.external import MAX_BYTES, external_files, take_in
 from sprat.model.foreign import name_foreign
 from sprat.model.order import sort_nodes
@@ -33,9 +33,11 @@ def load(path: Path) -> onnx.ModelProto:
         UnsupportedModelError: It uses an operator that does not exist here.
         CostlyModelError: That takes more than :mod:`sprat.limits` allow, or would in a runtime.
     """
+    check_name(path)
     content = _read(path)
     with limited("loading the model", str(path), len(content)) as in_time:
         model = _parse(path, content)
+        check_depth(model, str(path))
         check_text(model, str(path))
         take_in(model, path)
         in_time()
@@ -135,6 +137,8 @@ def _parse(path: Path, content: bytes) -> onnx.ModelProto:
     try:
         model.ParseFromString(content)
     except DecodeError as error:
+        if "MaxDepth" in str(error):
+            raise too_deep(str(path)) from error
         raise _not_onnx(path, content) from error
     if not model.graph.node or not model.graph.output:
         raise _not_onnx(path, content)
