@@ -41,8 +41,17 @@ def _read(context: typer.Context, path: Path | None) -> Path | None:
                 f"'sprat {command} --help'.",
                 where=str(place),
             )
-    context.default_map = {known[key]: _text(value) for key, value in table.items()}
+    repeated = {p.name for p in context.command.params if getattr(p, "multiple", False)}
+    given = {known[key]: value for key, value in table.items()}
+    context.default_map = {
+        name: _listed(value) if name in repeated else _text(value) for name, value in given.items()
+    }
     return path
+
+
+def _listed(value: Any) -> list[str]:
+    """Return a value as an option that may be repeated has it."""
+    return [str(part) for part in (value if isinstance(value, list) else [value])]
 
 
 def _flags(context: typer.Context) -> Iterator[tuple[str, list[str]]]:
