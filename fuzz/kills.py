@@ -27,11 +27,15 @@ from pathlib import Path
 
 import onnx
 
+from sprat.sealed import read_sealed
+
 _EXAMPLE = Path(__file__).parents[1] / "examples/doodles"
 #: How many times a command's own time a run may take before it counts as hanging.
 _PATIENCE = 20
 #: Seconds that ``tune`` may wait in vain for a dead worker's trial.
 _WAIT = 60
+#: Endings of entries of the work folder, which are sealed.
+_SEALED = (".bin", ".json", ".npz", ".pt")
 
 
 @dataclass(frozen=True)
@@ -200,13 +204,20 @@ def _halves(out: Path, whole: Path, job: Job) -> list[str]:
     for path in _files(out):
         name = str(path.relative_to(out))
         try:
-            if job.same:
+            if job.same and ".work" in path.parts and path.suffix in _SEALED:
+                _entry(path)
+            elif job.same:
                 _READERS.get(path.suffix, _any)(path)
             elif path.read_bytes() != (whole / name).read_bytes():
                 wrong.append(f"{name} is not what an undisturbed run writes")
         except Exception as error:  # whatever a reader says of half a file
             wrong.append(f"{name} is half: {error}")
     return wrong
+
+
+def _entry(path: Path) -> None:
+    if read_sealed(path) is None:
+        raise ValueError("its seal is broken")
 
 
 def _any(_path: Path) -> None:

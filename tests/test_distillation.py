@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import socket
 import sys
 import urllib.request
@@ -29,7 +30,7 @@ from sprat.distillation.losses import UNLABELLED
 from sprat.distillation.students import NAMES, build
 from sprat.distillation.teacher import Teacher
 from sprat.distillation.views import Views
-from sprat.errors import DataError, ExportError, OptionError, UnsupportedModelError
+from sprat.errors import ExportError, OptionError, UnsupportedModelError
 from sprat.evaluate.predict import predict_all
 from sprat.evaluate.reading import guess_reading
 from sprat.lean.compile import compile_model
@@ -358,12 +359,17 @@ def test_the_teacher_answers_each_sample_once(tmp_path: Path) -> None:
     np.testing.assert_allclose(on_views.numpy(), wanted[:21], atol=1e-5)
 
 
-def test_damaged_answers_are_one_clear_error(tmp_path: Path) -> None:
+def test_damaged_or_forged_answers_are_asked_for_again(tmp_path: Path) -> None:
     c = contract(models.one_logit_cnn(), {"input": pictures(2)})
-    for content in (b"", b"PK\x03\x04", b"<!doctype html>"):
-        (tmp_path / "x.npz").write_bytes(content)
-        with pytest.raises(DataError, match=r"x\.npz: holds no answers of the teacher .*Delete"):
-            Teacher(c, None, tmp_path).answers(as_set({"input": pictures(2)}))
+    samples = as_set({"input": pictures(2)})
+    honest = Teacher(c, None, tmp_path).answers(samples)
+    (kept,) = tmp_path.glob("*.npz")
+    forged = io.BytesIO()
+    digests = np.array([sample.digest for sample in samples.samples], dtype="S")
+    np.savez(forged, digests=digests, values=np.full((2, 1), 9.0, np.float32))
+    for content in (b"", b"PK\x03\x04", b"<!doctype html>", forged.getvalue()):
+        kept.write_bytes(content)
+        assert torch.equal(Teacher(c, None, tmp_path).answers(samples), honest)
 
 
 def test_a_fixed_batch_is_filled_up(tmp_path: Path) -> None:

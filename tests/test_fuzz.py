@@ -2,6 +2,7 @@
 
 import pytest
 from fuzz.campaign import campaign, contained
+from fuzz.folders import look_for_losses
 from fuzz.targets import TARGETS
 
 
@@ -14,3 +15,10 @@ def test_mutants_end_well(count: int, targets: list[str]) -> None:
     assert not [wrong for i in tally.crashes if (wrong := contained(i, 0, targets[-1]))]
     assert sum(n for (target, _), n in tally.ends.items() if target == "inspect") == count
     assert tally.ends[targets[-1], "result"] > count // 20
+
+
+def test_nothing_of_the_users_is_lost_in_folders() -> None:
+    found = look_for_losses(60, 0)
+    assert not found.wrong
+    assert sum(found.ends.values()) == 60
+    assert {end.partition(": ")[2] for end in found.ends} == {"result", "refused"}

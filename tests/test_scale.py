@@ -36,6 +36,7 @@ from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.layers import find_layers
 from sprat.quantization.rate_distortion.measure import shares
 from sprat.record.schema import Run
+from sprat.sealed import write_sealed
 from sprat.spread import ALONE, Task
 from sprat.workflow.budget import Budget
 from sprat.workflow.optimize import optimize
@@ -227,7 +228,7 @@ def test_nothing_is_left_in_the_environment(tmp_path: Path) -> None:
             assert os.environ.get("SPRAT_THREADS") == before.get("SPRAT_THREADS")
         assert os.environ["SPRAT_THREADS"] == str(max(1, cores() // 2))
     assert dict(os.environ) == before
-    (tmp_path / "crew").mkdir()
+    write_sealed(tmp_path / "crew/owner", b"")
     with gathered(None, tmp_path / "crew", silent):  # what a killed run left
         assert not (tmp_path / "crew").exists()
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from sprat.sealed import write_sealed
 from sprat.search.store import Store
 
 
@@ -36,7 +37,7 @@ def test_a_value_of_another_form_is_made_again(tmp_path: Path) -> None:
     store = Store(tmp_path, {})
     store.value({"v": 1}, Figure, lambda: Figure(0.1))
     (entry,) = tmp_path.glob("*.json")
-    entry.write_text('{"other": 1}')
+    write_sealed(entry, b'{"other": 1}')
     assert store.value({"v": 1}, Figure, lambda: Figure(2.0)) == Figure(2.0)
 
 

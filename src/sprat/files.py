@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -70,23 +72,104 @@ def write_atomic(path: Path, content: bytes | str) -> Path:
         OutputError: The folder cannot be made or written, or the disk is full.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_file(path, data) as temporary:
+            temporary.replace(path)
+    except OSError as error:
+        raise unwritten(path, error) from error
+    return path
+
+
+@contextmanager
+def temporary_file(path: Path, content: bytes) -> Iterator[Path]:
+    """Write a file beside the one that it is to become; it is removed unless it was renamed.
+
+    Args:
+        path: The other file; its folder is there.
+        content: What is written, to the disk itself.
+
+    Yields:
+        The temporary file.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    temporary = ""
+    try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with unfinished(Path(temporary)):
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-    except OSError as error:
-        raise unwritten(path, error) from error
+            yield Path(temporary)
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-    return path
+
+
+def read_plain(path: Path, most: int | None = None) -> bytes:
+    """Read a plain file that is no link; nothing is waited for.
+
+    Args:
+        path: Its path.
+        most: Bytes that it may have.
+
+    Raises:
+        OSError: There is no such file, it is a link, a pipe or a folder, or it has more bytes.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or (most is not None and found.st_size > most):
+            raise OSError(errno.EINVAL, "no plain file, or too large", str(path))
+        return file.read()
+
+
+def check_own(folder: Path) -> None:
+    """Refuse a folder of work that leads elsewhere.
+
+    Raises:
+        OutputError: It is a link.
+    """
+    if folder.is_symlink():
+        raise OutputError(
+            "is a link, and nothing is written through links.",
+            where=str(folder),
+            hint="Remove it.",
+        )
+
+
+def check_work(folder: Path) -> None:
+    """Refuse a folder whose work folder leads elsewhere, or in which a lock would harm a file.
+
+    Args:
+        folder: Of results.
+
+    Raises:
+        OutputError: ``.work`` is a link or a file, or ``.work/lock`` is not Sprat's.
+    """
+    work = folder / ".work"
+    if work.is_symlink() or (is_there(work) and not work.is_dir()):
+        raise OutputError(
+            "is not a folder of its own: nothing is written through links.",
+            where=str(work),
+            hint="Move it away, or give another folder for the results.",
+        )
+    lock = work / "lock"
+    if lock.is_symlink() or (is_there(lock) and not _is_empty_file(lock)):
+        raise OutputError(
+            "is not a lock of Sprat's.",
+            where=str(lock),
+            hint="Move it away, or give another folder for the results.",
+        )
+
+
+def _is_empty_file(path: Path) -> bool:
+    found = path.lstat()
+    return stat.S_ISREG(found.st_mode) and not found.st_size
 
 
 @contextmanager
@@ -118,8 +201,9 @@ def alone_in(folder: Path) -> Iterator[None]:
         folder: Of results; made if it is missing. The lock lies in its work folder.
 
     Raises:
-        OutputError: Another run is in it, or it cannot be written.
+        OutputError: Another run is in it, or it cannot be written; see also :func:`check_work`.
     """
+    check_work(folder)
     work = folder / ".work"
     lock = FileLock(work / "lock", timeout=_PATIENCE)
     try:

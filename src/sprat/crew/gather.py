@@ -15,9 +15,11 @@ from sprat.crew.crew import Crew
 from sprat.crew.extra import require
 from sprat.crew.parcels import Depot
 from sprat.crew.workers import Workers
-from sprat.errors import OptionError
+from sprat.errors import OptionError, OutputError
+from sprat.files import check_own, is_there
 from sprat.parallel import cores, cores_set
 from sprat.progress import Progress
+from sprat.sealed import read_sealed, write_sealed
 from sprat.spread import ALONE, Spread
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Seconds for a scheduler to answer, and for all to say good-bye.
 _PATIENCE = 10
+#: Says that a folder is Sprat's as a whole.
+_OWNER = "owner"
 _SAME = "Install the same versions of Sprat and its packages on every node."
 
 
@@ -34,7 +38,7 @@ def gathered(workers: Workers | None, folder: Path, progress: Progress) -> Itera
 
     Args:
         workers: Who; None for nobody.
-        folder: For what nodes fetch; it is removed in the end.
+        folder: For what nodes fetch; it is made, and removed in the end.
         progress: Told while this process waits for a node.
 
     Yields:
@@ -43,14 +47,17 @@ def gathered(workers: Workers | None, folder: Path, progress: Progress) -> Itera
     Raises:
         OptionError: The scheduler cannot be reached or has no nodes, or a node has other versions
             or another kind of processor.
+        OutputError: The folder holds something that is not Sprat's.
         PackageMissingError: ``distributed`` is not installed.
     """
     if workers is None or workers == Workers():
-        shutil.rmtree(folder, ignore_errors=True)  # of a killed run that had some
+        if read_sealed(folder / _OWNER) is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # of a killed run that had some
         yield ALONE
         return
     require()
-    depot, threads = Depot(folder), os.environ.get("SPRAT_THREADS")
+    _claim(folder)
+    depot, threads = Depot(folder / "parcels"), os.environ.get("SPRAT_THREADS")
     try:
         with _quiet(), _client(workers, depot.folder) as client:
             _examine(client)
@@ -61,6 +68,19 @@ def gathered(workers: Workers | None, folder: Path, progress: Progress) -> Itera
                 crew.close()
     finally:
         depot.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _claim(folder: Path) -> None:
+    """Make a folder whose whole content is Sprat's, and which may be removed as a whole."""
+    check_own(folder)
+    if read_sealed(folder / _OWNER) is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    if is_there(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(
+            "holds something that is not Sprat's.", where=str(folder), hint="Move it away."
+        )
+    write_sealed(folder / _OWNER, b"")
 
 
 @contextmanager

@@ -30,6 +30,8 @@ from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
 from sprat.record.schema import ReadingRecord
 
+#: Endings of compressed files beside the plain ones.
+_ENDINGS = (".br", ".gz")
 #: Endings of text files that are worth compressing.
 _TEXTS = (".html", ".js", ".css", ".json", ".webmanifest", ".svg")
 #: What a first visit waits for is asked for with the page, before its scripts.
@@ -148,6 +150,25 @@ def make_bundle(
     return files, manifest
 
 
+def names_of(shape: Shape) -> list[str]:
+    """Return the names of a bundle's files that do not hold the hash of their content.
+
+    Args:
+        shape: How it is cut.
+
+    Raises:
+        OptionError: The host cannot do what is wanted.
+    """
+    check_wishes(shape.host, shape.threads, shape.prefix)
+    page = _page([]) if shape.page else _loader()
+    names = ["manifest.json", "LICENSES.txt", *page]
+    if not shape.host or RULES[shape.host].siblings:
+        names += [f"{name}{ending}" for name in names if _is_text(name) for ending in _ENDINGS]
+    if shape.host:
+        names += settings(shape.host, shape.threads, shape.prefix)
+    return names
+
+
 @dataclass(frozen=True)
 class _Load:
     """A model to be cut, with a runtime of its own where it needs one."""
@@ -263,9 +284,14 @@ def _compressed_texts(files: Mapping[str, bytes]) -> dict[str, bytes]:
     return {
         f"{path}{ending}": make(content)
         for path, content in files.items()
-        if path.endswith(_TEXTS) and not path.startswith("runtime/")
+        if _is_text(path)
         for ending, make in makers.items()
     }
+
+
+def _is_text(path: str) -> bool:
+    """Say whether a file gets compressed siblings here; the runtime's have theirs already."""
+    return path.endswith(_TEXTS) and not path.startswith("runtime/")
 
 
 def _licences(manifest: Manifest) -> str:

@@ -198,7 +198,7 @@ kind() {
 (cd "$here" && {
   find assets runtime -type f ! -name '*.br' ! -name '*.gz'
   find . -maxdepth 1 -type f ! -name '*.br' ! -name '*.gz' ! -name upload.sh \\
-    ! -name cloudfront-headers.json ! -name manifest.json
+    ! -name cloudfront-headers.json ! -name manifest.json ! -name '.*'
   echo manifest.json
 }) | sed 's#^\\./##' | while read -r name; do
   case $name in

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sprat.errors import OptionError
-from sprat.files import write_atomic
+from sprat.sealed import read_sealed, write_sealed
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Read a state; None where there is none.
+    """Read a state.
 
     Args:
         path: Its file.
 
-    Raises:
-        OptionError: The file is damaged.
+    Returns:
+        The state; None where there is none that this user's runs wrote: the training begins anew.
     """
-    if not path.is_file():
+    content = read_sealed(path)
+    if content is None:
         return None
-    try:
-        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise OptionError(
-            f"holds no whole state of a training ({type(error).__name__}).",
-            where=str(path),
-            hint="Delete it to train from the beginning.",
-        ) from error
+    found: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return found
 
 
@@ -47,4 +39,4 @@ def write(path: Path, state: dict[str, Any]) -> None:
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_atomic(path, buffer.getvalue())
+    write_sealed(path, buffer.getvalue())

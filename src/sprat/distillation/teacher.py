@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ from torch import Tensor
 
 from sprat.data.dataset import Dataset
 from sprat.distillation.contract import Contract, Terms
-from sprat.errors import DataError
 from sprat.evaluate.predict import BATCH, predict_all
-from sprat.files import sha256, write_atomic
+from sprat.files import sha256
 from sprat.model.session import Feeds, open_session, predict
 from sprat.progress import Progress, silent
+from sprat.sealed import read_sealed, write_sealed
 
 #: Answers are kept each time that so many are new: a kill loses at most these.
 _PART = 128
@@ -49,9 +48,6 @@ class Teacher:
 
         Returns:
             In the terms of the loss, ``[N]``, ``[N, C]`` or ``[N, P, C]``.
-
-        Raises:
-            DataError: A file of kept answers is damaged.
         """
         known = self._read()
         digests = [sample.digest for sample in dataset.samples]
@@ -93,28 +89,17 @@ class Teacher:
     def _read(self) -> dict[str, NDArray[Any]]:
         found: dict[str, NDArray[Any]] = {}
         for path in sorted(self._folder.glob("*.npz")):
-            try:
-                with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as part:
-                    digests, values = part["digests"], part["values"]
-                    names = [digest.decode() for digest in digests.tolist()]
-                    found |= dict(zip(names, values, strict=True))
-            except (
-                OSError,
-                ValueError,
-                KeyError,
-                EOFError,
-                AttributeError,
-                zipfile.BadZipFile,
-            ) as error:
-                raise DataError(
-                    f"holds no answers of the teacher ({type(error).__name__}).",
-                    where=str(path),
-                    hint="Delete it; they are asked for again.",
-                ) from error
+            content = read_sealed(path)
+            if content is None:  # damaged, or another's: asked for again
+                continue
+            with np.load(io.BytesIO(content), allow_pickle=False) as part:
+                digests, values = part["digests"], part["values"]
+                names = [digest.decode() for digest in digests.tolist()]
+                found |= dict(zip(names, values, strict=True))
         return found
 
     def _keep(self, digests: list[str], values: NDArray[Any]) -> None:
         buffer = io.BytesIO()
         np.savez(buffer, digests=np.array(digests, dtype="S"), values=values)
         name = sha256("\n".join(digests).encode())[:32]
-        write_atomic(self._folder / f"{name}.npz", buffer.getvalue())
+        write_sealed(self._folder / f"{name}.npz", buffer.getvalue())

@@ -106,7 +106,8 @@ def train(
         recipe: How.
         seed: Of the order of samples, the views and dropout; epoch by epoch, so that a resumed
             training draws what an unbroken one does.
-        state: File of the state after each epoch; where it is there, the training goes on from it.
+        state: File of the state after each epoch; where a run of this user left one, the training
+            goes on from it.
         validate: Measures scores on val.
         minutes: Time that is left for this.
         progress: Told how many steps are done.
@@ -119,7 +120,7 @@ def train(
     Raises:
         TrainingError: The loss is no number any more.
         DataError: There are too few samples.
-        OptionError: There is no such device, or the state is damaged.
+        OptionError: There is no such device.
     """
     if len(lesson.views) < 2:
         raise DataError(f"train has {len(lesson.views)} samples; a training needs two at least.")

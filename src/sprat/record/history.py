@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sprat.errors import InputError, OutputError
+from sprat.files import read_plain, unwritten
 from sprat.record.schema import LogEntry
 
 FILE = "history.jsonl"
+#: How each entry begins.
+_START = b'{"date":"'
 
 
 def append(folder: Path, entry: LogEntry) -> None:
@@ -25,23 +29,61 @@ def append(folder: Path, entry: LogEntry) -> None:
         entry: The line.
 
     Raises:
-        OutputError: The log cannot be written.
+        OutputError: The log cannot be written; see also :func:`check_log`.
     """
     path = folder / FILE
     line = f"{entry.model_dump_json()}\n".encode()
+    check_log(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        # No link is followed, and a pipe is not waited for.
+        how = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+        handle = os.open(path, how, 0o644)
         try:
             os.write(handle, line if _ends_whole(handle) else b"\n" + line)
         finally:
             os.close(handle)
     except OSError as error:
-        raise OutputError(
-            f"cannot be written ({error.strerror}).",
-            where=str(path),
-            hint="Check the folder's permissions and the space on the disk.",
-        ) from error
+        raise unwritten(path, error) from error
+
+
+def check_log(folder: Path) -> None:
+    """Refuse to add lines to a file that is no log of Sprat's.
+
+    Args:
+        folder: Whose log it would be.
+
+    Raises:
+        OutputError: ``history.jsonl`` is a link, or something else than a log.
+    """
+    path = folder / FILE
+    if not os.path.lexists(path):
+        return
+    try:
+        content = read_plain(path)
+    except OSError as error:
+        raise _no_log(path) from error
+    if content and not _is_log(content):
+        raise _no_log(path)
+
+
+def _is_log(content: bytes) -> bool:
+    """Say whether a file begins with an entry, but for lines that kills cut short."""
+    for line in content.split(b"\n"):
+        if _entry(line) is not None:
+            return True
+        is_cut = bool(line) and (line.startswith(_START) or _START.startswith(line))
+        if not is_cut or _is_json(line):
+            return False
+    return True
+
+
+def _no_log(path: Path) -> OutputError:
+    return OutputError(
+        "is no log of Sprat's, or a link; nothing is added to it.",
+        where=str(path),
+        hint="Move it away, or let the results go elsewhere.",
+    )
 
 
 def read(folder: Path) -> tuple[LogEntry, ...]:
@@ -97,6 +139,14 @@ def _entry(line: bytes) -> LogEntry | None:
         return LogEntry.model_validate_json(line)
     except ValidationError:
         return None
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _cell(text: str) -> str:

@@ -1,21 +1,28 @@
 """The work folder: what was made or measured once is not made or measured again.
 
 Each entry's name is a hash of all that it depends on, and appears by rename, so that a killed run
-finds whole entries or none, and goes on to the same bytes.
+finds whole entries or none, and goes on to the same bytes. An entry that was damaged, edited or
+written by somebody else is made again (:mod:`sprat.sealed`).
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from sprat.files import sha256, write_atomic
+from sprat.files import sha256
+from sprat.sealed import read_sealed, write_sealed
 
 T = TypeVar("T")
+
+#: Names of entries: a hash of what they depend on, and what they are.
+_NAME = re.compile(r"[0-9a-f]{32}\.(bin|json)")
 
 
 class Store:
@@ -41,10 +48,11 @@ class Store:
             OutputError: The folder cannot be written.
         """
         path = self._path(parts, "bin")
-        if path.is_file():
-            return path.read_bytes()
+        kept = read_sealed(path)
+        if kept is not None:
+            return kept
         content = make()
-        write_atomic(path, content)
+        write_sealed(path, content)
         return content
 
     def value(self, parts: Mapping[str, Any], kind: type[T], make: Callable[[], T]) -> T:
@@ -60,18 +68,17 @@ class Store:
         """
         path = self._path(parts, "json")
         adapter = TypeAdapter(kind)
-        if path.is_file():
-            try:
-                return adapter.validate_json(path.read_bytes())
-            except ValidationError:
-                path.unlink()  # kept by a version whose values had another form
+        kept = read_sealed(path)
+        if kept is not None:
+            with suppress(ValidationError):  # kept by a version whose values had another form
+                return adapter.validate_json(kept)
         value = make()
-        write_atomic(path, adapter.dump_json(value))
+        write_sealed(path, adapter.dump_json(value))
         return value
 
     def has(self, parts: Mapping[str, Any], suffix: Literal["bin", "json"]) -> bool:
         """Say whether something is kept for ``parts``: bytes (``bin``) or a value (``json``)."""
-        return self._path(parts, suffix).is_file()
+        return read_sealed(self._path(parts, suffix)) is not None
 
     def within(self, folder: Path) -> Store:
         """Return a store of the same basis in another folder."""
@@ -79,7 +86,9 @@ class Store:
 
     def entries(self) -> list[tuple[str, bytes]]:
         """Return all that is kept, by the names of its files."""
-        return [(path.name, path.read_bytes()) for path in sorted(self._folder.iterdir())]
+        paths = sorted(path for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
+        kept = ((path.name, read_sealed(path)) for path in paths)
+        return [(name, content) for name, content in kept if content is not None]
 
     def adopt(self, entries: Iterable[tuple[str, bytes]]) -> None:
         """Keep what another store of the same basis made; what is kept already stays.
@@ -92,8 +101,8 @@ class Store:
         """
         for name, content in entries:
             path = self._folder / name
-            if not path.is_file():
-                write_atomic(path, content)
+            if _NAME.fullmatch(name) and read_sealed(path) is None:
+                write_sealed(path, content)
 
     def _path(self, parts: Mapping[str, Any], suffix: str) -> Path:
         text = json.dumps({"basis": self._basis, "parts": dict(parts)}, sort_keys=True)

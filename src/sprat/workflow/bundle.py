@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sprat.data.options import FLAGS, DataOptions
-from sprat.delivery.bundle import Contents, Shape, make_bundle
-from sprat.delivery.manifest import Manifest, Role, is_bundle, read_manifest
+from sprat.delivery.bundle import Contents, Shape, make_bundle, names_of
+from sprat.delivery.manifest import Manifest, Role, read_manifest
 from sprat.delivery.pieces import stem_of
-from sprat.errors import NoGainError, OptionError, OutputError
+from sprat.errors import NoGainError, OptionError
 from sprat.evaluate.reading import guess_reading
-from sprat.files import check_out, is_there, sha256_file
+from sprat.files import sha256_file
 from sprat.graph import proof
 from sprat.model.load import load, model_file
 from sprat.model.result import result_bytes
 from sprat.model.wire import brotli_bytes
+from sprat.output import OutputFolder
 from sprat.progress import Progress, silent
 from sprat.record.run import load_run
 from sprat.record.schema import ReadingRecord, Run
@@ -51,7 +51,8 @@ def bundle(
     Args:
         place: The model's file, or a folder that ``optimize`` wrote; its ``preview.onnx`` and what
             its ``run.json`` knows of preprocessing and classes are taken in.
-        out: The folder to make; one that is a bundle already is replaced as a whole.
+        out: The folder. Of an earlier bundle there, what this one has not is removed; all other
+            files stay.
         preview: A small model that answers first.
         preview_bytes: Make one, under so many br-11 bytes, from the model's own float weights.
         data: Samples that tell preprocessing, classes and how the output is read, where there is
@@ -76,14 +77,18 @@ def bundle(
         InputError: A model, the data or an option is wrong, or the release before the one in
             ``out``; the lean runtime cannot do a node.
         LeanMismatchError: The lean runtime answers otherwise than native.
-        OutputError: ``out`` is something else already, or cannot be written.
+        OutputError: A file of the user's, a link or an input stands where one of the bundle goes,
+            or it cannot be written.
     """
-    _check_place(out)
+    chosen = shape or Shape()
     before = _replaced(out, release)
     if data is None and options is not None and options != DataOptions():
         said = next(iter(options.model_dump(exclude_none=True)))
         raise OptionError("needs --data.", where=f"--{FLAGS.get(said, said)}")
     path = model_file(place)
+    inputs = tuple(p for p in (path, preview, then) if p is not None)
+    folder = OutputFolder(out, "bundle", inputs)
+    folder.check(names_of(chosen))
     full = load(path).SerializeToString(deterministic=True)
     run = _own_record(path)
     known = _known(path, run) if data is None else _from_data(path, data, options, progress)
@@ -109,13 +114,12 @@ def bundle(
             raise OptionError("needs --runtime lean or auto.", where="--then")
         last = load(model_file(then)).SerializeToString(deterministic=True)
         contents = replace(contents, then=last)
-    chosen = shape or Shape()
     if chosen.page:
         _check_page(known)
     files, manifest = with_runtime(
         path, contents, runtime, lambda c: make_bundle(c, chosen, progress), progress, tell
     )
-    _write(files, out)
+    folder.write_all(dict(sorted(files.items(), key=lambda item: _turn(item[0]))))
     return manifest
 
 
@@ -130,6 +134,16 @@ def _replaced(out: Path, release: int | None) -> Manifest | None:
             hint="To go back to an older model, bundle it as the next release.",
         )
     return before
+
+
+def _turn(name: str) -> tuple[int, str]:
+    """Order a bundle's files: what is named by others comes before them, the manifest last.
+
+    So a page that is served while it is written, or after a kill, finds all that it asks for.
+    """
+    plain = name.removesuffix(".br").removesuffix(".gz")
+    late = ("loader.js", "index.html", "sw.js", "manifest.json")
+    return (late.index(plain) + 2 if plain in late else int("/" not in plain)), name
 
 
 @dataclass(frozen=True)
@@ -233,37 +247,3 @@ def _check_page(known: _Known) -> None:
         where="--page",
         hint="Make the bundle without it, and use loader.js in a page of your own.",
     )
-
-
-def _check_place(out: Path) -> None:
-    check_out(out)
-    if is_there(out) and any(out.iterdir()) and not is_bundle(out):
-        raise OutputError(
-            "holds something that is no bundle.", where=str(out), hint="Give an empty folder."
-        )
-
-
-def _write(files: dict[str, bytes], out: Path) -> None:
-    """Make the folder beside its place and move it there, so that no half bundle is served."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-            made, old = Path(scratch) / "new", Path(scratch) / "old"
-            for name, content in files.items():
-                target = made / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
-            if out.is_dir():
-                out.rename(old)
-            try:
-                made.rename(out)
-            except BaseException:  # an interruption too: the old bundle goes back
-                if old.is_dir() and not out.exists():
-                    old.rename(out)
-                raise
-    except OSError as error:
-        raise OutputError(
-            f"cannot be written ({error.strerror or error}).",
-            where=str(out),
-            hint="Check the folder's permissions and the space on the disk.",
-        ) from error

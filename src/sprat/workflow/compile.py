@@ -22,7 +22,7 @@ from sprat.errors import (
     LeanUnsupportedError,
     OutputError,
 )
-from sprat.files import is_there, write_atomic
+from sprat.files import is_there
 from sprat.graph.proof import gap, noise
 from sprat.lean.compile import Compiled, compile_model
 from sprat.lean.plan import Plan, plan_text
@@ -30,6 +30,7 @@ from sprat.model.inspect import TensorInfo, fixed_batch, tensor_infos
 from sprat.model.load import load, model_file
 from sprat.model.session import Feeds, open_session, run
 from sprat.model.wire import brotli_bytes
+from sprat.output import OutputFolder
 from sprat.progress import Progress, silent
 
 PLAN, WEIGHTS = "plan.json", "weights.bin"
@@ -109,15 +110,15 @@ def compile(  # the command's name
         OutputError: Something cannot be written, or the lean runtime was not built.
     """
     path = model_file(model)
+    folder = OutputFolder(out, "compile", (path,))
+    beside = runtime_files() if runtime else {}
+    folder.check((WEIGHTS, PLAN, *beside))
     loaded = load(path)
     feeds = () if data is None else real_feeds(path, loaded, data, options, samples)
     trial = Trial(feeds, shapes or {}, min(samples, _RANDOM), place)
     found = checked(path, loaded, trial, progress)
     text = plan_text(found.made.plan)
-    write_atomic(out / WEIGHTS, found.made.weights)
-    write_atomic(out / PLAN, text)
-    for name, content in runtime_files().items() if runtime else ():
-        write_atomic(out / name, content)
+    folder.write({WEIGHTS: found.made.weights, PLAN: text, **beside})
     return Compilation(
         plan=out / PLAN,
         weights=out / WEIGHTS,

@@ -9,10 +9,11 @@ from sprat.data.options import DataOptions
 from sprat.distillation.configs import Recipe, Student
 from sprat.distillation.extra import require
 from sprat.errors import DataNotFoundError, OptionError
-from sprat.files import alone_in, check_out
+from sprat.files import alone_in
 from sprat.progress import Progress, silent
 from sprat.record.schema import EpochRecord, Run
 from sprat.workflow.budget import Clock
+from sprat.workflow.run_folder import RunFolder
 from sprat.workflow.setting import Setting, open_setting
 from sprat.workflow.student import Asked, write
 
@@ -79,7 +80,8 @@ def distill(
     how.check()
     if not 0 <= max_drop <= 100:
         raise OptionError(f"must be 0 to 100 points, got {max_drop:g}.", where="--max-drop")
-    check_out(out)
+    folder = RunFolder.of(out, teacher, data)
+    folder.check()
     from sprat.workflow.teach import check_opset, teach
 
     check_opset(opset)
@@ -90,7 +92,7 @@ def distill(
             check_data(setting)
         asked = Asked(teacher, out, setting, network, how, opset, max_drop, seed, limit)
         found = teach(asked, clock, progress, told, stop)
-        return write(asked, found, clock, progress)
+        return write(asked, found, clock, progress, folder)
 
 
 def check_data(setting: Setting) -> None:

@@ -15,7 +15,7 @@ from sprat.data.options import DataOptions
 from sprat.distillation.configs import Recipe, Student
 from sprat.evaluate.constant import check_budget
 from sprat.evaluate.types import Evaluation
-from sprat.files import alone_in, check_out
+from sprat.files import alone_in
 from sprat.model.load import load, total_bytes
 from sprat.model.outputs import keep_outputs
 from sprat.model.wire import WireBytes, wire_bytes
@@ -30,6 +30,7 @@ from sprat.workflow.distill import check_data
 from sprat.workflow.line import Line, open_line, stand_in
 from sprat.workflow.outcome import Findings, write
 from sprat.workflow.pupil import Pupil, teach_pupil
+from sprat.workflow.run_folder import PREVIEW, RESULTS, RunFolder
 from sprat.workflow.setting import Setting, open_setting
 
 
@@ -112,21 +113,23 @@ def optimize(
         only_outputs,
     )
     request.check()
-    check_out(out)
+    folder = RunFolder.of(out, model, reference, data)
+    folder.check((*RESULTS, *((PREVIEW,) if request.budget.preview is not None else ())))
     clock = Clock(request.budget.minutes, stop)
     watch = Watch(progress)
     with alone_in(out), gathered(workers, out / ".work" / "crew", watch) as spread:
-        return _optimize(request, out, clock, watch, told, spread)
+        return _optimize(request, folder, clock, watch, told, spread)
 
 
 def _optimize(
     request: Request,
-    out: Path,
+    folder: RunFolder,
     clock: Clock,
     progress: Watch,
     told: Callable[[EpochRecord, float], None],
     spread: Spread,
 ) -> Run:
+    out = folder.path
     with clock.stage("read and run the original"):
         setting = open_setting(
             request.original,
@@ -179,7 +182,7 @@ def _optimize(
         spread.parties,
     )
     told_of = replace(setting, notes=(*setting.notes, *spread.notes))
-    return write(out, told_of, found, clock, progress)
+    return write(folder, told_of, found, clock, progress)
 
 
 def _lines(

@@ -12,13 +12,11 @@ from sprat import __version__
 from sprat.data.dataset import Dataset
 from sprat.data.options import as_toml, as_words
 from sprat.evaluate.types import Evaluation, Speed
-from sprat.files import sha256, sha256_file, write_atomic
+from sprat.files import sha256, sha256_file
 from sprat.model.inspect import inspect
 from sprat.model.load import is_whole, total_bytes
 from sprat.model.wire import WireBytes, wire_bytes
 from sprat.progress import Progress
-from sprat.record.history import append
-from sprat.record.run import dump_run
 from sprat.record.schema import (
     ChoiceRecord,
     DataRecord,
@@ -32,6 +30,7 @@ from sprat.record.versions import machine, versions
 from sprat.search.candidates import Trial
 from sprat.workflow.budget import Clock, Request
 from sprat.workflow.line import Line, line_of
+from sprat.workflow.run_folder import MODEL, OPTIONS, PREVIEW, RunFolder
 from sprat.workflow.setting import Setting, found_options, reading_record
 
 if TYPE_CHECKING:
@@ -75,7 +74,9 @@ class Findings:
         return next((line for line in self.lines if line.source == "student"), None)
 
 
-def write(out: Path, setting: Setting, found: Findings, clock: Clock, progress: Progress) -> Run:
+def write(
+    out: RunFolder, setting: Setting, found: Findings, clock: Clock, progress: Progress
+) -> Run:
     """Write model, preview, options, report, record and log.
 
     Args:
@@ -91,27 +92,19 @@ def write(out: Path, setting: Setting, found: Findings, clock: Clock, progress: 
     Raises:
         OutputError: A file cannot be written.
     """
-    from sprat.report.render import render
-
     assert found.chosen.model is not None
     content = found.chosen.model.SerializeToString(deterministic=True)
     if found.chosen.record.name == "original" and is_whole(setting.path):
         content = setting.path.read_bytes()
-    write_atomic(out / "model.onnx", content)
     # What said how the original's data is read may lie beside the original alone.
-    write_atomic(out / "sprat.toml", as_toml(found_options(setting)))
+    files: dict[str, bytes | str] = {MODEL: content, OPTIONS: as_toml(found_options(setting))}
     if found.preview is not None and found.preview.model is not None:
-        preview = found.preview.model.SerializeToString(deterministic=True)
-        write_atomic(out / "preview.onnx", preview)
-    else:
-        (out / "preview.onnx").unlink(missing_ok=True)  # of an earlier run
-    run = _record(setting, found, clock, out, content)
-    append(out, run.log[-1])
+        files[PREVIEW] = found.preview.model.SerializeToString(deterministic=True)
+    run = _record(setting, found, clock, out.path, content)
     pictures = {s.name: s.path for s in setting.data.choice.samples if s.path is not None}
     pictures |= {s.name: s.path for s in setting.data.final.samples if s.path is not None}
     progress("writing the report", 0, 1)
-    write_atomic(out / "report.html", render(run, samples=pictures))
-    write_atomic(out / "run.json", dump_run(run))
+    out.commit(run, files=files, pictures=pictures, remove=() if PREVIEW in files else (PREVIEW,))
     progress("writing the report", 1, 1)
     return run
 

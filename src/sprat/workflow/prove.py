@@ -11,17 +11,16 @@ from sprat.browser.runtime import choose
 from sprat.browser.types import Proof
 from sprat.data.options import DataOptions
 from sprat.errors import ModelError, ModelNotFoundError
-from sprat.files import sha256_file, write_atomic
+from sprat.files import sha256_file
 from sprat.model.load import load, model_file
 from sprat.progress import Progress, silent
-from sprat.record.history import append
-from sprat.record.run import dump_run, load_run
-from sprat.record.schema import LogEntry
-from sprat.report.render import render
+from sprat.record.run import load_run
+from sprat.record.schema import LogEntry, Run
 from sprat.workflow.compile import Trial, tried
 from sprat.workflow.ground import Ground, on_data, on_noise
 from sprat.workflow.measure import measure, refused
 from sprat.workflow.plan import Plan
+from sprat.workflow.run_folder import PROOF, RunFolder
 from sprat.workflow.setting import Split
 from sprat.workflow.visitor import check_site
 
@@ -61,6 +60,7 @@ def prove(
     Raises:
         InputError: A model, the data or an option is wrong, or there is no browser.
         BrowserError: The browser crashed, hung or does not start.
+        OutputError: A file of the user's stands where the proof would be recorded.
     """
     wanted = plan or Plan()
     wanted.check()
@@ -72,6 +72,10 @@ def prove(
         raise
     except ModelError as error:
         return asyncio.run(refused(path.read_bytes(), str(error), wanted, runtime, progress))
+    folder = RunFolder.of(path.parent, path, reference, data)
+    records = record and data is not None and _own_run(path) is not None
+    if records:
+        folder.check(PROOF)
     if data is None:
         ground = on_noise(path, model, reference)
     else:
@@ -82,16 +86,24 @@ def prove(
     if proof.loading.loads and wanted.browser == "chromium":
         feeds = tuple(make() for make in ground.feeds[:_LEAN_SAMPLES])
         proof = replace(proof, lean=tried(path, model, Trial(feeds), progress))
-    if record and data is not None and (path.parent / "run.json").is_file():
-        _record(path, proof, ground, usual=wanted.usual())
+    if records:
+        _record(folder, path, proof, ground, usual=wanted.usual())
     return proof
 
 
-def _record(path: Path, proof: Proof, ground: Ground, *, usual: bool) -> None:
+def _own_run(path: Path) -> Run | None:
+    """Return the record beside a model; None where there is none, or one of another model."""
+    place = path.parent / "run.json"
+    if not place.is_file():
+        return None
+    run = load_run(place)
+    return run if sha256_file(path) in {output.sha256 for output in run.outputs} else None
+
+
+def _record(folder: RunFolder, path: Path, proof: Proof, ground: Ground, *, usual: bool) -> None:
     """Put a proof into the record, the log and the report beside the model."""
-    folder = path.parent
-    run = load_run(folder / "run.json")
-    if sha256_file(path) not in {output.sha256 for output in run.outputs}:
+    run = _own_run(path)
+    if run is None:  # the model was made anew meanwhile
         return
     entry = LogEntry(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -101,9 +113,7 @@ def _record(path: Path, proof: Proof, ground: Ground, *, usual: bool) -> None:
     )
     whole = _completed(proof, run.proof) if usual else run.proof
     proved = run.model_copy(update={"proof": whole, "log": (*run.log, entry)})
-    append(folder, entry)
-    write_atomic(folder / "report.html", render(proved, samples=ground.pictures()))
-    write_atomic(folder / "run.json", dump_run(proved))
+    folder.commit(proved, pictures=ground.pictures())
 
 
 def _completed(proof: Proof, before: Proof | None) -> Proof:

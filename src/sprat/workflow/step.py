@@ -31,15 +31,16 @@ from sprat.graph.precision import in_float32, runnable
 from sprat.graph.simplify import Simplified, simplify
 from sprat.graph.transforms import take_weights_out_of_inputs
 from sprat.model.inspect import fixed_batch, tensor_infos
-from sprat.model.load import load, save, total_bytes
+from sprat.model.load import load, total_bytes
 from sprat.model.outputs import keep_outputs
 from sprat.model.result import result_bytes
 from sprat.model.session import Feeds
 from sprat.model.wire import wire_bytes
+from sprat.output import OutputFolder
 from sprat.progress import Progress, silent
 from sprat.quantization.configs import METHODS, Calibration, Config, Float16, RateDistortion, Static
 from sprat.quantization.quantize import quantize
-from sprat.record.history import append
+from sprat.record.history import append, check_log
 from sprat.record.schema import LogEntry
 from sprat.refinement.config import Refine
 from sprat.workflow.aim import Target, aimed, refined
@@ -84,6 +85,7 @@ def simplify_file(
         InputError: The model or a pass's name is wrong.
         OutputError: The result cannot be written.
     """
+    folder = _place(out, model, data)
     place = Path(data) if data is not None and is_there(Path(data)) else None
     said = read_options(model, place, options)
     original = load(model)
@@ -95,7 +97,7 @@ def simplify_file(
     if only_outputs:
         source = keep_outputs(source, said.outputs)
     found = simplify(source, samples, only=only, progress=progress)
-    save(found.model, out, original)
+    folder.write({out.name: result_bytes(found.model, original, made_by=str(out))})
     kept = [step.name for step in found.steps if step.kept]
     words = "; ".join([*filter(None, [note]), ", ".join(kept) or "no pass helped"])
     _log(out, f"simplify {model.name}", _sizes(model, out), words)
@@ -166,6 +168,7 @@ def quantize_file(
             f"{method} quantization needs real samples; noise destroys the model.",
             where="--data",
         )
+    folder = _place(out, model, data)
     notes: tuple[str, ...] = ()
     found: Comparison | NotCompared
     if data is None:
@@ -179,7 +182,7 @@ def quantize_file(
         _check_gain(model, made, method)
         found = _compare_on_noise(model, cut, made, said.outputs, seed, progress)
         _check_numbers(found, method)
-        save(made, out, original)
+        folder.write({out.name: result_bytes(made, original, made_by=str(out))})
     else:
         setting = open_setting(model, data, options, limit=limit, progress=progress)
         samples = setting.calibration()
@@ -201,7 +204,7 @@ def quantize_file(
         ready = onnx.load_from_string(content)
         found = compare_made(setting, ready, content, out.name, progress=progress)
         _check_numbers(found, method)
-        write_atomic(out, content)
+        folder.write({out.name: content})
     found = replace(found, notes=(*found.notes, *notes))
     words = "; ".join([_outputs(found), *notes])
     _log(out, f"quantize {model.name} --method {method}", _sizes(model, out), words)
@@ -357,6 +360,19 @@ def _outputs(found: Comparison | NotCompared) -> str:
         f"{e.samples} {e.split} samples, signal-to-noise {e.error.snr_db:.1f} dB, "
         f"time ratio {found.speed.ratio:.2f}"
     )
+
+
+def _place(out: Path, *inputs: Path | str | None) -> OutputFolder:
+    """Return the folder of a single result, once nothing of the user's stands in its way.
+
+    Raises:
+        OutputError: Something does, in the result's place or in that of the log.
+    """
+    given = tuple(Path(i) for i in inputs if i is not None and is_there(Path(i)))
+    folder = OutputFolder(out.parent, "step", given)
+    folder.check((out.name,))
+    check_log(out.parent)
+    return folder
 
 
 def _log(out: Path, operation: str, result: str, notes: str) -> None:

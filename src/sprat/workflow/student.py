@@ -18,14 +18,12 @@ from sprat.data.options import as_toml, as_words
 from sprat.distillation.configs import Recipe, Student
 from sprat.evaluate.speed import measure_speed
 from sprat.evaluate.types import Evaluation, Speed
-from sprat.files import sha256, sha256_file, write_atomic
+from sprat.files import sha256, sha256_file
 from sprat.model.inspect import inspect
 from sprat.model.load import total_bytes
 from sprat.model.result import result_bytes
 from sprat.model.wire import WireBytes, wire_bytes
 from sprat.progress import Progress
-from sprat.record.history import append
-from sprat.record.run import dump_run
 from sprat.record.schema import (
     CandidateRecord,
     ChoiceRecord,
@@ -38,6 +36,7 @@ from sprat.record.schema import (
 from sprat.record.versions import machine, versions
 from sprat.workflow.budget import Clock
 from sprat.workflow.outcome import data_record
+from sprat.workflow.run_folder import MODEL, OPTIONS, PREVIEW, RunFolder
 from sprat.workflow.setting import Setting, found_options
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class Found:
     notes: tuple[str, ...]
 
 
-def write(asked: Asked, found: Found, clock: Clock, progress: Progress) -> Run:
+def write(asked: Asked, found: Found, clock: Clock, progress: Progress, out: RunFolder) -> Run:
     """Measure the student, and write model, options, record, log and report.
 
     Args:
@@ -100,6 +99,7 @@ def write(asked: Asked, found: Found, clock: Clock, progress: Progress) -> Run:
         found: What came out.
         clock: Seconds by stage.
         progress: Told how far the work is.
+        out: The folder.
 
     Returns:
         The record.
@@ -107,9 +107,7 @@ def write(asked: Asked, found: Found, clock: Clock, progress: Progress) -> Run:
     Raises:
         OutputError: A file cannot be written.
     """
-    from sprat.report.render import render
-
-    setting, out = asked.setting, asked.out
+    setting = asked.setting
     content = result_bytes(found.model, made_by="distillation")
     with clock.stage("measure the student"):
         validation = setting.reference.evaluate(found.model, progress)
@@ -122,15 +120,11 @@ def write(asked: Asked, found: Found, clock: Clock, progress: Progress) -> Run:
         # Who ended the training may go on with it: test is looked at when it is done.
         unripe = found.trained.ended == "interrupted" or _is_untaught(found.trained.curve)
         test = None if unripe else _last_look(setting, found.model, progress)
-    write_atomic(out / "model.onnx", content)
-    (out / "preview.onnx").unlink(missing_ok=True)  # of an earlier run
-    write_atomic(out / "sprat.toml", as_toml(found_options(setting)))
     run = _record(asked, found, clock, content, (before, after), (validation, test), speed)
-    append(out, run.log[-1])
     pictures = {s.name: s.path for s in setting.data.choice.samples if s.path is not None}
     pictures |= {s.name: s.path for s in setting.data.final.samples if s.path is not None}
-    write_atomic(out / "report.html", render(run, samples=pictures))
-    write_atomic(out / "run.json", dump_run(run))
+    files: dict[str, bytes | str] = {MODEL: content, OPTIONS: as_toml(found_options(setting))}
+    out.commit(run, files=files, pictures=pictures, remove=(PREVIEW,))
     return run
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import onnx
 from sprat.data.options import DataOptions
 from sprat.distillation.configs import Augment, Recipe, Student
 from sprat.evaluate.reading import MeanDivergence
-from sprat.files import sha256, write_atomic
+from sprat.files import check_own, sha256, write_atomic
 from sprat.graph.simplify import simplify
 from sprat.model.nodes import name_nodes
 from sprat.model.result import result_bytes
@@ -21,6 +20,7 @@ from sprat.model.wire import wire_bytes
 from sprat.progress import Progress, Watch
 from sprat.quantization.rate_distortion import at_bits, pack, prepare
 from sprat.record.schema import CandidateRecord, EpochRecord
+from sprat.sealed import remove_sealed
 from sprat.search.rate import smallest_form
 from sprat.tuning.space import Draw
 from sprat.workflow.budget import Clock
@@ -131,8 +131,10 @@ def carry_out(
             evaluation = setting.reference.evaluate(onnx.load_from_string(content), watch)
     if evaluation is None or found.trained.ended == "interrupted":
         return None
-    write_atomic(question.kept(sha256(content)), content)
-    shutil.rmtree(states, ignore_errors=True)
+    kept = question.kept(sha256(content))
+    check_own(kept.parent)
+    write_atomic(kept, content)
+    remove_sealed(states)
     wire = wire_bytes(content)
     record = CandidateRecord(
         name=name,

@@ -11,7 +11,7 @@ from sprat.data.options import DataOptions
 from sprat.distillation import extra as distillation
 from sprat.distillation.configs import Recipe, Student
 from sprat.errors import OptionError
-from sprat.files import alone_in, check_out, sha256
+from sprat.files import alone_in, sha256
 from sprat.model.load import sha256_model
 from sprat.progress import Progress, silent
 from sprat.record.schema import Run
@@ -20,6 +20,7 @@ from sprat.tuning.space import Space, narrowed, sides, usual_space
 from sprat.tuning.tally import Tally
 from sprat.workflow.budget import Clock
 from sprat.workflow.distill import check_data
+from sprat.workflow.run_folder import RunFolder, check_database
 from sprat.workflow.setting import Setting, open_setting
 from sprat.workflow.trial import Question
 from sprat.workflow.tuned import Tuned, write
@@ -104,7 +105,10 @@ def tune(
     network.check()
     how.check()
     _check(trials, workers, heartbeat, max_drop)
-    check_out(out)
+    folder = RunFolder.of(out, teacher, data)
+    folder.check()
+    if study is None:
+        check_database(out / "study.db")
     from sprat.workflow.teach import check_opset
 
     check_opset(opset)
@@ -132,7 +136,7 @@ def tune(
                 else:
                     lost = work_apart(job, workers, progress, told, stop)
             found = Tuned(job, setting, opened, workers, max_drop, tuple(lost))
-            return write(found, clock, progress)
+            return write(found, folder, clock, progress)
 
 
 def _check(trials: int, workers: int, heartbeat: int, max_drop: float) -> None:

@@ -12,13 +12,11 @@ import onnx
 from sprat import __version__
 from sprat.errors import TrainingError
 from sprat.evaluate.types import Evaluation
-from sprat.files import sha256, sha256_file, write_atomic
+from sprat.files import sha256, sha256_file
 from sprat.model.inspect import inspect
 from sprat.model.load import total_bytes
 from sprat.model.wire import WireBytes, wire_bytes
 from sprat.progress import Progress
-from sprat.record.history import append
-from sprat.record.run import dump_run
 from sprat.record.schema import (
     CandidateRecord,
     ChoiceRecord,
@@ -34,6 +32,7 @@ from sprat.tuning.front import pareto
 from sprat.tuning.tally import REASON, Line, State, Tally
 from sprat.workflow.budget import Clock
 from sprat.workflow.outcome import data_record
+from sprat.workflow.run_folder import MODEL, OPTIONS, PREVIEW, RunFolder
 from sprat.workflow.setting import Setting
 from sprat.workflow.trial import carry_out
 from sprat.workflow.wording import as_command, as_config, drawn_of, shown_url
@@ -66,11 +65,12 @@ class Tuned:
     lost: tuple[str, ...]
 
 
-def write(tuned: Tuned, clock: Clock, progress: Progress) -> Run:
+def write(tuned: Tuned, out: RunFolder, clock: Clock, progress: Progress) -> Run:
     """Choose, and write configuration, student, record, log and report.
 
     Args:
         tuned: The study.
+        out: The folder.
         clock: Seconds by stage.
         progress: Told how far the work is.
 
@@ -81,10 +81,8 @@ def write(tuned: Tuned, clock: Clock, progress: Progress) -> Run:
         TrainingError: No trial gave a result.
         OutputError: A file cannot be written.
     """
-    from sprat.report.render import render
     from sprat.tuning.study import count
 
-    out = tuned.job.question.out
     tally = count(tuned.study, tuned.job.trials)
     candidates = _candidates(tally, tuned.max_drop)
     best, reason = _best(candidates, tally)
@@ -94,16 +92,11 @@ def write(tuned: Tuned, clock: Clock, progress: Progress) -> Run:
         after = FileRecord(path="model.onnx", sha256=sha256(content), wire=wire_bytes(content))
         # Once more, for the samples that changed their answer: the study does not keep them.
         look = tuned.setting.reference.evaluate(onnx.load_from_string(content), progress)
-    write_atomic(out / "model.onnx", content)
-    (out / "preview.onnx").unlink(missing_ok=True)  # of an earlier run
     config = as_config(tuned.job, tuned.setting, candidates[best], _line(tally, best))
-    write_atomic(out / "sprat.toml", config)
     run = _record(tuned, tally, candidates, (best, reason, look), (before, after), clock)
-    append(out, run.log[-1])
     samples = tuned.setting.data.choice.samples
     pictures = {s.name: s.path for s in samples if s.path is not None}
-    write_atomic(out / "report.html", render(run, samples=pictures))
-    write_atomic(out / "run.json", dump_run(run))
+    out.commit(run, files={MODEL: content, OPTIONS: config}, pictures=pictures, remove=(PREVIEW,))
     return run
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from sprat.errors import SpratError, TrainingError
 from sprat.progress import Progress
 from sprat.record.schema import EpochRecord
+from sprat.sealed import remove_sealed
 from sprat.tuning.pruning import Course, is_behind
 from sprat.tuning.space import Draw, Space
 from sprat.tuning.tally import Tally, first_number
@@ -131,7 +131,7 @@ def _objective(
     try:
         found = carry_out(question, setting, drawn, name, progress=progress, told=heard, stop=stop)
     except (SpratError, optuna.TrialPruned):
-        shutil.rmtree(states_of(question, drawn), ignore_errors=True)
+        remove_sealed(states_of(question, drawn))
         raise
     if found is None:
         raise TrialInterruptedError
