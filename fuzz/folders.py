@@ -32,8 +32,10 @@ from sprat.workflow.optimize import optimize
 from sprat.workflow.step import quantize_file, simplify_file
 
 #: Names that no command writes, and some that a command writes at times.
-_NAMES = ("notes.txt", "CNAME", ".git/config", "preview.onnx", ".work/notes.txt", ".work/lock")
-_NAMES += (".work/crew", ".work/tuned", "assets/logo.svg", "model.onnx", "history.jsonl")
+_NAMES = (
+    *("notes.txt", "CNAME", ".git/config", "preview.onnx", ".work/notes.txt", ".work/lock"),
+    *(".work/crew", ".work/tuned", "assets/logo.svg", "model.onnx", "history.jsonl"),
+)
 _KINDS = ("file", "edited", "link", "dangling", "linked folder", "folder", "pipe", "twin")
 _MINE = b"my own, and nobody else's\n"
 #: Entries of the work folder are made again where they are damaged: nobody else's files.
@@ -178,8 +180,9 @@ def _make(kind: str, path: Path, own: Path) -> None:
 def _is_kept(before: object, path: Path) -> bool:
     """Say whether a thing is as it was; a log of ours that the user wrote into may grow."""
     now = _content(path)
-    grows = path.name == "history.jsonl" and isinstance(before, bytes) and isinstance(now, bytes)
-    return now == before or (grows and before.startswith(b'{"date":') and now.startswith(before))
+    if path.name == "history.jsonl" and isinstance(before, bytes) and isinstance(now, bytes):
+        return now == before or (before.startswith(b'{"date":') and now.startswith(before))
+    return now == before
 
 
 def _tree(folder: Path) -> Iterator[tuple[str, object]]:

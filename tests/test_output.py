@@ -61,6 +61,11 @@ def _distill(here: Path, out: Path) -> None:
     distill(here / "own/model.onnx", here / "own/data.npz", out, student=SMALL, recipe=ONE)
 
 
+def _teach(here: Path, out: Path) -> None:
+    model, data = here / "own/model.onnx", here / "own/data.npz"
+    optimize(model, data, out, budget=QUICK, student=SMALL, recipe=ONE)
+
+
 def _tune(here: Path, out: Path) -> None:
     model, data = here / "own/model.onnx", here / "own/data.npz"
     tune(model, data, out, trials=1, student=SMALL, recipe=ONE)
@@ -95,6 +100,7 @@ WRITERS: list[tuple[Command, str]] = [
     (_distill, "model.onnx"),
     (_distill, "sprat.toml"),
     (_distill, "history.jsonl"),
+    (_teach, ".work/student.onnx"),
     (_tune, "report.html"),
     (_tune, "study.db"),
     (_compile, "plan.json"),
@@ -265,7 +271,7 @@ def test_options_that_the_user_edited_are_kept(here: Path) -> None:
 
 
 def test_a_file_that_appears_meanwhile_is_kept(here: Path) -> None:
-    def progress(stage: str, _done: float, _total: float) -> None:
+    def progress(stage: str, done: float, total: float) -> None:
         (here / "out").mkdir(exist_ok=True)
         (here / "out/report.html").write_bytes(MINE)
 
@@ -328,6 +334,16 @@ def test_a_bundle_keeps_the_site_around_it(here: Path, site: Path) -> None:
     chunks = {name for name in first if name.startswith("assets/full.")}
     assert chunks
     assert not chunks & set(second)  # of the earlier model nothing is left
+
+
+def test_a_bundle_made_again_keeps_what_was_added(here: Path) -> None:
+    _bundle(here, here / "site")
+    for name in (".git/config", "about.html", "CNAME"):
+        (here / "site" / name).parent.mkdir(exist_ok=True)
+        (here / "site" / name).write_bytes(MINE)
+    before = contents(here / "site")
+    _bundle(here, here / "site")
+    assert contents(here / "site") == before
 
 
 def test_what_another_command_wrote_is_no_part_of_the_bundle(here: Path) -> None:

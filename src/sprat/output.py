@@ -95,9 +95,8 @@ class OutputFolder:
         check_out(self.path)
         if self.path.is_symlink() and not is_there(self.path):
             raise OutputError("is a link to nothing.", where=str(self.path), hint="Give a folder.")
-        if not is_there(self.path):
-            return
-        if not os.access(self.path, os.W_OK | os.X_OK):
+        nearest = next(p for p in (self._root, *self._root.parents) if is_there(p))
+        if not os.access(nearest, os.W_OK | os.X_OK):
             raise unwritten(self.path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
         record = self._read()
         self._refuse({name: why for name in names if (why := self._obstacle(name, record))})

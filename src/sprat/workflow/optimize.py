@@ -29,7 +29,7 @@ from sprat.workflow.contest import chosen_trial, compared_exactly, find_preview,
 from sprat.workflow.distill import check_data
 from sprat.workflow.line import Line, open_line, stand_in
 from sprat.workflow.outcome import Findings, write
-from sprat.workflow.pupil import Pupil, teach_pupil
+from sprat.workflow.pupil import STUDENT, Pupil, teach_pupil, work_folder
 from sprat.workflow.run_folder import PREVIEW, RESULTS, RunFolder
 from sprat.workflow.setting import Setting, open_setting
 
@@ -115,6 +115,8 @@ def optimize(
     request.check()
     folder = RunFolder.of(out, model, reference, data)
     folder.check((*RESULTS, *((PREVIEW,) if request.budget.preview is not None else ())))
+    if student is not None:
+        work_folder(out).check((STUDENT,))
     clock = Clock(request.budget.minutes, stop)
     watch = Watch(progress)
     with alone_in(out), gathered(workers, out / ".work" / "crew", watch) as spread:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sprat.evaluate.evaluate import metric_name
-from sprat.files import write_atomic
 from sprat.model.result import result_bytes
+from sprat.output import OutputFolder
 from sprat.progress import Progress
 from sprat.record.schema import DistillationRecord, EpochRecord, LogEntry
 from sprat.workflow.budget import Clock, Request
@@ -24,6 +24,8 @@ from sprat.workflow.student import (
 
 #: Of the student's file, as ``distill`` has it where nothing else is said.
 _OPSET = 17
+#: Its name in the work folder.
+STUDENT = "student.onnx"
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Pupil:
     log: LogEntry
     words: tuple[str, ...]
     versions: dict[str, str]
+
+
+def work_folder(out: Path) -> OutputFolder:
+    """Return the work folder of a folder of results, as what the student is written into."""
+    return OutputFolder(out / ".work", "student")
 
 
 def teach_pupil(
@@ -96,9 +103,10 @@ def teach_pupil(
         found = teach(asked, own, progress, told, clock.stop)
     clock.stages |= own.stages
     content = result_bytes(found.model, made_by="distillation")
+    work_folder(out).write({STUDENT: content})
     taught = taught_record(asked, found)
     return Pupil(
-        write_atomic(out / ".work" / "student.onnx", content),
+        out / ".work" / STUDENT,
         taught,
         found.notes,
         _entry(setting, taught),

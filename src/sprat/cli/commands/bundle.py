@@ -22,7 +22,7 @@ def command(
         Path,
         typer.Argument(help="The model, or a folder that optimize wrote.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to make.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder; its other files stay.")],
     preview: Annotated[
         Path | None, typer.Option("--preview", help="A small model that answers first.")
     ] = None,
