@@ -26,7 +26,7 @@ from sprat.evaluate.predict import predict_all
 from sprat.evaluate.reading import guess_reading
 from sprat.evaluate.speed import measure_speed
 from sprat.evaluate.types import Evaluation, Speed
-from sprat.files import is_there, write_atomic
+from sprat.files import is_there
 from sprat.graph.precision import in_float32, runnable
 from sprat.graph.simplify import Simplified, simplify
 from sprat.graph.transforms import take_weights_out_of_inputs
