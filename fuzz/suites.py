@@ -259,8 +259,8 @@ def _data(path: Path, case: Case) -> Path:
     sizes = {info.name: info for info in infos}
     rows = {}
     for name, values in next(_feeds(case, path)).items():
-        array = np.asarray(values)
-        if name in sizes and array.ndim:
+        array = np.asarray(None if isinstance(values, list) else values)
+        if name in sizes and array.ndim and array.dtype.kind in "fiub":
             rows[name] = np.concatenate([array] * _ROWS)[:_ROWS]
     target = path.parent if not isinstance(case.model, Path) else Path(tempfile.mkdtemp())
     np.savez(target / "data.npz", allow_pickle=False, **rows)

@@ -24,6 +24,23 @@ _OTHER_BITS = 3.0
 #: br-11 bytes a weight.
 _INT8_BYTES = 0.90
 _FLOAT16_BYTES = 1.76
+_FLOATS = frozenset(
+    {
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.BFLOAT16,
+        onnx.TensorProto.DOUBLE,
+    }
+)
+_INTEGERS = frozenset(
+    {
+        onnx.TensorProto.INT8,
+        onnx.TensorProto.UINT8,
+        onnx.TensorProto.INT4,
+        onnx.TensorProto.UINT4,
+        onnx.TensorProto.INT32,
+    }
+)
 #: br-11 bytes of a node: its name, its attributes, its small tensors.
 _NODE_BYTES = 40
 
@@ -46,14 +63,11 @@ def advise(path: Path, model: onnx.ModelProto, wire: WireBytes) -> tuple[Advice,
             "export the branch that the page needs by itself"
         )
         return (Advice(f"sprat bundle {name} --out site", what, wire.brotli),)
-    floats = {
-        key: math.prod(t.dims)
-        for key, t in weight_tensors(model).items()
-        if t.data_type == onnx.TensorProto.FLOAT
-    }
+    tensors = {k: t for k, t in weight_tensors(model).items() if t.data_type in _FLOATS}
+    floats = {key: math.prod(t.dims) for key, t in tensors.items()}
     count = sum(floats.values())
-    if count * 4 < wire.raw // 2:
-        what = "most of its weights are integers or float16 already: compare it with its original"
+    if sum(map(tensor_bytes, tensors.values())) < wire.raw // 2:
+        what = _without_floats(model)
         return (Advice(f"sprat compare ORIGINAL {name} --data DATA", what, wire.brotli),)
 
     def expected(bytes_each: float) -> int:
@@ -83,6 +97,20 @@ def advise(path: Path, model: onnx.ModelProto, wire: WireBytes) -> tuple[Advice,
             expected(_FLOAT16_BYTES),
         ),
     )
+
+
+def _without_floats(model: onnx.ModelProto) -> str:
+    """Say what a model consists of that no method here makes smaller."""
+    learned = sorted({n.op_type for n in model.graph.node if n.domain == "ai.onnx.ml"})
+    if learned:
+        return (
+            f"what it learned lies in attributes of {', '.join(learned[:3])}, as scikit-learn's "
+            "exporters write them, which no method here changes: compression is all that helps"
+        )
+    integers = {t.data_type for t in weight_tensors(model).values()} & _INTEGERS
+    if integers:
+        return "most of its weights are integers already: compare it with its original"
+    return "less than half of its bytes are weights, which is all that the methods here change"
 
 
 def _plain_weights(model: onnx.ModelProto, floats: dict[str, int]) -> int:

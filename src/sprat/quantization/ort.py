@@ -13,16 +13,20 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from sprat.errors import OptionError, UnsupportedModelError
-from sprat.model.nodes import name_nodes
+from sprat.model.nodes import name_nodes, shown
 from sprat.model.order import sort_nodes
 from sprat.model.session import Feeds, first_line, open_session
 from sprat.progress import Progress, silent
 from sprat.quantization.configs import Calibration, Dynamic, Float16, Static
 from sprat.quantization.histograms import coarsened
 
+#: ONNX Runtime's level of fatal errors: its warnings are coloured, and mean nothing to a user.
+_SILENT = 4
 #: Float operators whose integer form is worth it; the rest follow by themselves in QDQ.
 _DYNAMIC_OPERATORS = ["Conv", "MatMul", "Gemm", "Gather", "EmbedLayerNormalization", "LSTM"]
 
@@ -42,7 +46,7 @@ def quantize_dynamic(model: onnx.ModelProto, config: Dynamic) -> onnx.ModelProto
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _workshop("dynamic") as folder:
+    with _workshop("dynamic", model) as folder:
         quantize_dynamic(
             name_nodes(model),
             folder / "out.onnx",
@@ -79,8 +83,9 @@ def quantize_static(
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     _require_opset(model, 13)
+    _bound_sharing()
     fixed = {name: _scales(values, axis) for name, (values, axis) in (steps or {}).items()}
-    with _workshop("static") as folder:
+    with _workshop("static", model) as folder:
         cache = folder / "ranges.json"
         cache.write_bytes(ranges)
         quantize_static(
@@ -129,7 +134,7 @@ def calibrate(
 
     if not samples:
         raise OptionError("static quantization needs calibration samples.", where="--data")
-    with _workshop("calibration") as folder:
+    with _workshop("calibration", model, samples) as folder:
         source = folder / "in.onnx"
         onnx.save(name_nodes(model), source)
         calibrator = create_calibrator(
@@ -165,7 +170,7 @@ def convert_float16(model: onnx.ModelProto, config: Float16) -> onnx.ModelProto:
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    with _workshop("float16"):
+    with _workshop("float16", model):
         copy = name_nodes(model)
         converted: onnx.ModelProto = convert_float_to_float16(
             copy, keep_io_types=True, node_block_list=list(config.exclude)
@@ -225,9 +230,59 @@ def _require_opset(model: onnx.ModelProto, least: int) -> None:
         )
 
 
+def _bound_sharing() -> None:
+    """Let ONNX Runtime's QDQ quantizer leave in float what would keep it waiting for ever.
+
+    Behind a Pad, say, a tensor takes the scale of the tensor before it. Where that one is never
+    quantized, as in a model that holds QuantizeLinear already, its loop has no end.
+    """
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    shared = QDQQuantizer._quantize_sharing_param_tensors
+    if getattr(shared, "bounded", False):
+        return
+
+    def bounded(self: Any) -> None:
+        known, waiting = set(self.quantized_value_map), dict(self.tensors_to_quantize)
+        while found := {name for name, info in waiting.items() if _provider(info) in known}:
+            known |= found
+            waiting = {name: info for name, info in waiting.items() if name not in found}
+        for name in waiting:
+            del self.tensors_to_quantize[name]
+        shared(self)
+
+    bounded.bounded = True  # type: ignore[attr-defined]
+    QDQQuantizer._quantize_sharing_param_tensors = bounded
+
+
+def _provider(info: Any) -> str:
+    return info.quant_para_provider.input_name if info.quant_para_provider else ""
+
+
+def _advice(model: onnx.ModelProto | None, samples: Sequence[Feeds]) -> str:
+    """Look for what makes a step fail, and say what to do about it."""
+    if model is None:
+        return "Take another --method."
+    for tensor in model.graph.initializer:
+        if _has_no_numbers(numpy_helper.to_array(tensor)):
+            return f"The weight {shown(tensor.name)} holds NaN or inf: export the model again."
+    for feeds in samples:
+        for name, values in feeds.items():
+            if _has_no_numbers(values):
+                return f"The samples hold NaN or inf in {shown(name)}: leave those samples out."
+    return "Take another --calibration or another --method."
+
+
+def _has_no_numbers(values: NDArray[Any]) -> bool:
+    return values.dtype.kind == "f" and not np.isfinite(values).all()
+
+
 @contextmanager
-def _workshop(step: str) -> Iterator[Path]:
+def _workshop(
+    step: str, model: onnx.ModelProto | None = None, samples: Sequence[Feeds] = ()
+) -> Iterator[Path]:
     """Give a temporary folder, quiet the library, and turn its errors into ours."""
+    onnxruntime.set_default_logger_severity(_SILENT)  # its sessions have options of their own
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
@@ -244,8 +299,7 @@ def _workshop(step: str) -> Iterator[Path]:
     except Exception as error:  # the quantizers raise many unrelated classes
         raise UnsupportedModelError(
             f"ONNX Runtime's {step} step cannot handle this model: {first_line(error)}",
-            hint="Look for weights or samples that are no numbers (NaN, inf), or take another "
-            "--method.",
+            hint=_advice(model, samples),
         ) from error
     finally:
         root.setLevel(level)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx
 
 from sprat.errors import NoGainError
@@ -12,7 +13,8 @@ from sprat.model.session import Feeds
 from sprat.progress import Progress, silent
 from sprat.quantization import ort
 from sprat.quantization.configs import Config, Dynamic, Float16, RateDistortion, Static
-from sprat.quantization.weights import quantize_weights
+from sprat.quantization.range import refuse_beyond_range
+from sprat.quantization.weights import MIN_ELEMENTS, quantize_weights
 
 
 def quantize(
@@ -45,13 +47,16 @@ def quantize(
     method = type(config).__name__.lower()
     if _operators(result) == _operators(model) and _dtypes(result) == _dtypes(model):
         raise NoGainError(
-            f"{method} quantization changed nothing: no weight is of a kind it handles.",
+            f"{method} quantization changed nothing: {_why_nothing(model)}.",
             hint="See the layers with 'sprat inspect'.",
         )
     before, after = model.ByteSize(), result.ByteSize()
     if after >= before:
         raise NoGainError(f"{method} quantization made the file larger: {before} to {after} bytes.")
-    return checked_result(result, model, made_by=f"{method} quantization")
+    checked_result(result, model, made_by=f"{method} quantization")
+    if isinstance(config, Float16):
+        refuse_beyond_range(model, result, samples)
+    return result
 
 
 def _apply(
@@ -74,6 +79,23 @@ def _apply(
     if isinstance(config, Float16):
         return ort.convert_float16(model, config)
     return quantize_weights(model, config)
+
+
+def _why_nothing(model: onnx.ModelProto) -> str:
+    """Say what keeps a method from doing anything."""
+    sizes = [
+        int(np.prod(tensor.dims, dtype=np.int64))
+        for tensor in model.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT
+    ]
+    if not sizes:
+        return "it has no float32 weights"
+    if max(sizes) < MIN_ELEMENTS:
+        return (
+            f"its largest weight has {max(sizes):,} numbers; below {MIN_ELEMENTS:,} the scales "
+            "cost as much as they save"
+        )
+    return "no weight is of a kind it handles"
 
 
 def _operators(model: onnx.ModelProto) -> list[str]:
