@@ -66,8 +66,8 @@ def test_optimize_on_a_full_disk(model: Path, tmp_path: Path, size: int) -> None
     with disk(place, size) as before:
         data = model.parent / "data.npz"
         words = ("optimize", model, "--data", data, "--out", place / "out", "--minutes", "0.01")
-        words += ("--max-drop", "50")  # the labels are random: a budget would show nothing
-        is_clear(sprat(*words, before=before), "cannot be written")
+        budget = ("--max-drop", "50")  # the labels are random: a budget would show nothing
+        is_clear(sprat(*words, *budget, before=before), "cannot be written")
         left = {path.name for path in (place / "out").iterdir()} - {".work"}
         assert left <= {"model.onnx", "sprat.toml", "history.jsonl"}
         if "model.onnx" in left:
