@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tests.models import images, one_logit_cnn
+from tests.models import balanced, images, one_logit_cnn
 
 from sprat.errors import OutputError, SpratError
 from sprat.model.load import save
@@ -105,8 +105,8 @@ def look_for_losses(count: int, seed: int, writers: tuple[str, ...] = tuple(WRIT
 
 def _own(folder: Path) -> None:
     folder.mkdir()
-    save(one_logit_cnn(), folder / "model.onnx")
-    np.savez(folder / "data.npz", input=images(24), label=np.arange(24) % 2)
+    save(balanced(one_logit_cnn(), images(24)), folder / "model.onnx")
+    np.savez(folder / "data.npz", input=images(24))
     (folder / "thesis.txt").write_bytes(_MINE)
     (folder / "empty").write_bytes(b"")
 

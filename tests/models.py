@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from numpy.typing import ArrayLike, NDArray
 from onnx import helper, numpy_helper
 
@@ -155,3 +156,18 @@ def images(count: int, *, seed: int = 0) -> NDArray[np.float32]:
     """Return seeded normal noise that fits ``input`` of the image models."""
     shape = (count, *(d for d in IMAGE if isinstance(d, int)))
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def balanced(model: onnx.ModelProto, x: NDArray[np.float32]) -> onnx.ModelProto:
+    """Shift a model of one logit so that it answers about half of some images with yes."""
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    middle = float(np.median(session.run(None, {"input": x})[0]))
+    shifted = onnx.ModelProto()
+    shifted.CopyFrom(model)
+    last = shifted.graph.node[-1]
+    before, result = f"{last.output[0]}.before", last.output[0]
+    last.output[0] = before
+    shift = np.array([middle], np.float32)
+    shifted.graph.initializer.append(numpy_helper.from_array(shift, "shift"))
+    shifted.graph.node.append(helper.make_node("Sub", [before, "shift"], [result], name="shifted"))
+    return shifted

@@ -31,7 +31,7 @@ from sprat.workflow.optimize import optimize
 from sprat.workflow.prove import prove
 from sprat.workflow.step import quantize_file, simplify_file
 from sprat.workflow.tune import tune
-from tests.models import cnn_with_batch_norm, images
+from tests.models import balanced, images, one_logit_cnn
 
 MINE = b"my own, and nobody else's\n"
 QUICK = Budget(minutes=0.001)
@@ -43,10 +43,9 @@ ONE = Recipe(epochs=1, batch=16)
 def here(tmp_path: Path) -> Path:
     """Return a folder with a model and its data in a folder of their own."""
     (tmp_path / "own").mkdir()
-    save(cnn_with_batch_norm(classes=2), tmp_path / "own/model.onnx")
-    label = np.arange(40) % 2
+    save(balanced(one_logit_cnn(), images(40)), tmp_path / "own/model.onnx")
     split = np.array(["train", "train", "val", "test"] * 10)
-    np.savez(tmp_path / "own/data.npz", input=images(40), label=label, split=split)
+    np.savez(tmp_path / "own/data.npz", input=images(40), split=split)
     return tmp_path
 
 
@@ -254,7 +253,7 @@ def test_a_run_keeps_all_else_and_may_be_repeated(here: Path) -> None:
 
 def test_a_preview_of_an_earlier_run_goes_with_it(here: Path) -> None:
     out, data = here / "out", here / "own/data.npz"
-    optimize(here / "own/model.onnx", data, out, budget=Budget(minutes=0.001, preview=3000))
+    optimize(here / "own/model.onnx", data, out, budget=Budget(minutes=0.001, preview=12000))
     assert (out / "preview.onnx").is_file()
     _optimize(here, out)
     assert not (out / "preview.onnx").exists()
@@ -327,7 +326,7 @@ def test_a_bundle_keeps_the_site_around_it(here: Path, site: Path) -> None:
     assert before.items() <= first.items()
     _bundle(here, site)
     assert contents(site) == first
-    save(cnn_with_batch_norm(classes=2, seed=1), here / "own/model.onnx")
+    save(balanced(one_logit_cnn(seed=1), images(40)), here / "own/model.onnx")
     _bundle(here, site)
     second = contents(site)
     assert before.items() <= second.items()
@@ -358,7 +357,7 @@ def test_a_chunk_that_was_edited_is_not_removed(here: Path, site: Path) -> None:
     _bundle(here, site)
     chunk = next(site.glob("assets/full.*.bin"))
     chunk.write_bytes(MINE)
-    save(cnn_with_batch_norm(classes=2, seed=1), here / "own/model.onnx")
+    save(balanced(one_logit_cnn(seed=1), images(40)), here / "own/model.onnx")
     _bundle(here, site)
     assert chunk.read_bytes() == MINE
 
