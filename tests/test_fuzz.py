@@ -3,6 +3,7 @@
 import pytest
 from fuzz.campaign import campaign, contained
 from fuzz.folders import look_for_losses
+from fuzz.sidecars import campaign as sidecars
 from fuzz.targets import TARGETS
 
 
@@ -22,3 +23,10 @@ def test_nothing_of_the_users_is_lost_in_folders() -> None:
     assert not found.wrong
     assert sum(found.ends.values()) == 60
     assert {end.partition(": ")[2] for end in found.ends} == {"result", "refused"}
+
+
+def test_hostile_files_beside_a_model_end_in_a_result_or_one_error() -> None:
+    ends, failures = sidecars(2000, seed=19)
+    assert not failures
+    assert ends["result"] > 100
+    assert ends["OptionError"] > 100
