@@ -33,6 +33,7 @@ from sprat.quantization.rate_distortion.rounding import LIMIT, entropy_bits
 from sprat.quantization.rate_distortion.steps import BY_GROUP, steps_of
 from sprat.search import rate
 from sprat.workflow.aim import Target
+from sprat.workflow.compare import Comparison
 from sprat.workflow.step import quantize_file
 from tests.networks import build
 
@@ -408,6 +409,7 @@ def test_a_network_with_idle_channels_keeps_its_answers(idle: tuple[Path, Path])
     found = quantize_file(
         model, out, "rate-distortion", data=data, target=Target(bits_per_weight=4.0)
     )
+    assert isinstance(found, Comparison)
     assert found.evaluation.agreement > 0.9
     small = onnx.load(out)
     for tensor in small.graph.initializer:
@@ -436,6 +438,7 @@ def test_a_walk_that_begins_at_a_constant_answer_goes_on(
         data=data,
         target=Target(max_drop=60.0),
     )
+    assert isinstance(found, Comparison)
     assert found.evaluation.agreement > 0.3
     assert refused[0]
     assert not refused[-1]
