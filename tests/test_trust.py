@@ -157,6 +157,32 @@ def test_what_a_table_of_a_command_needs_trust_for(
     assert ("is not trusted" in str(done.exception)) == bool(keys)
 
 
+@pytest.mark.parametrize("command", ["distill", "tune"])
+@pytest.mark.parametrize("line", ["trust = true", "config = 'other.toml'"])
+def test_a_file_does_not_trust_itself(command: str, line: str, folder: Path) -> None:
+    (folder / "sprat.toml").write_text(f"[{command}]\nstudent = 'evil:net'\n{line}\n")
+    words = [command, "model.onnx", "--data", "none.npz", "--out", "out"]
+    for more in ([], ["--config", "sprat.toml"]):
+        done = CliRunner().invoke(app, [*words, *more])
+        assert isinstance(done.exception, OptionError)
+        assert f"sets {line.split(maxsplit=1)[0]!r}" in str(done.exception)
+        assert done.exception.where == "sprat.toml"
+    with pytest.raises(OptionError, match="not trusted"):
+        check_trusted(folder / "sprat.toml", ["student"])
+
+
+def test_only_the_command_line_gives_trust(folder: Path) -> None:
+    (folder / "theirs.py").write_text(METRIC)
+    (folder / "sprat.toml").write_text('[output]\nmetric = "theirs:score"\n')
+    words = ["compare", "model.onnx", "model.onnx", "--data", "none.npz"]
+    done = CliRunner().invoke(app, words, default_map={"compare": {"trust": True}})
+    assert isinstance(done.exception, Exception)
+    with pytest.raises(OptionError, match="not trusted"):
+        check_trusted(folder / "sprat.toml", ["metric"])
+    CliRunner().invoke(app, [*words, "--trust"])
+    check_trusted(folder / "sprat.toml", ["metric"])
+
+
 def test_trust_is_of_a_path_and_its_content(folder: Path) -> None:
     path = folder / "sprat.toml"
     path.write_text("[tune]\nstudent = 'pack.nets:small'\n")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _USUAL = Path("sprat.toml")
 #: Where an option comes from that the user gave.
 _OWN_WORD = ("COMMANDLINE", "ENVIRONMENT", "PROMPT")
+#: Options that only the user gives: a file that could set them would trust itself.
+_NOT_IN_A_FILE = ("trust", "config")
 
 
 def _read(context: typer.Context, path: Path | None) -> Path | None:
@@ -35,6 +37,12 @@ def _read(context: typer.Context, path: Path | None) -> Path | None:
     # By their flags, as --help has them: some parameters have another name than their flag.
     known = {flag: name for name, flags in _flags(context) for flag in flags}
     for key in table:
+        if key in _NOT_IN_A_FILE:
+            raise OptionError(
+                f"sets {key!r}, which only the command line may.",
+                where=str(place),
+                hint=f"Read the file. Where it may be believed, take {key!r} out of [{command}].",
+            )
         if key not in known:
             raise OptionError(
                 f"[{command}] has the unknown key {key!r}; known are the options of "
@@ -77,12 +85,12 @@ ConfigOption = Annotated[
 ]
 
 
-def check_found_file(context: typer.Context, *, trusted: bool) -> None:
+def check_found_file(context: typer.Context) -> None:
     """Check that the current folder's ``sprat.toml`` may say what a command has read there.
 
     Args:
-        context: Of the command; a file that ``--config`` names was chosen by the user.
-        trusted: ``--trust`` was given: remember it.
+        context: Of the command; a file that ``--config`` names was chosen by the user. Where the
+            command line itself says ``--trust``, that is remembered.
 
     Raises:
         OptionError: It names code, or places elsewhere, and is not trusted; or there is none.
@@ -90,10 +98,11 @@ def check_found_file(context: typer.Context, *, trusted: bool) -> None:
     from sprat.data.options import read_table
     from sprat.data.trust import check_trusted, risks, trust
 
-    if trusted:
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    said = sources.get("trust")
+    if context.params.get("trust") and said is not None and said.name == "COMMANDLINE":
         trust(_USUAL)
     if context.params.get("config", context) is None and _USUAL.is_file():
-        sources = {name: context.get_parameter_source(name) for name in context.params}
         given = {n for n, source in sources.items() if source and source.name in _OWN_WORD}
         table = read_table(_USUAL, context.info_name or "")
         named = {flag: name for name, flags in _flags(context) for flag in flags}

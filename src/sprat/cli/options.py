@@ -69,7 +69,8 @@ def with_data_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
-        check_found_file(given.pop("context"), trusted=given.pop("trust"))
+        del given["trust"]  # asked of the context, which knows who said it
+        check_found_file(given.pop("context"))
         found = {key: given.pop(key) for key in _DATA_OPTIONS}
         command(**given, options=_data_options(found))
 
