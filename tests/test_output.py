@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sprat.distillation.configs import Recipe, Student
-from sprat.errors import OutputError
+from sprat.errors import BrowserMissingError, OptionError, OutputError
 from sprat.files import sha256
 from sprat.model.load import load, save
 from sprat.output import RECORD, OutputFolder
@@ -301,6 +301,32 @@ def test_a_proof_refuses_before_the_browser(here: Path, monkeypatch: pytest.Monk
     with pytest.raises(OutputError, match=r"report\.html"):
         prove(here / "out", data=here / "own/data.npz")
     assert (here / "out/report.html").read_bytes() == MINE
+
+
+@pytest.mark.parametrize(
+    "theirs", ['{"epoch": 3, "loss": 0.1}', "epoch 3: 0.1", "[" * 100_000, "[]"]
+)
+def test_a_run_json_of_somebody_elses_is_none_of_the_models_record(
+    here: Path, theirs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "own/run.json").write_text(theirs)
+    _bundle(here, here / "site")
+    monkeypatch.setattr("sprat.workflow.prove.measure", _no_browser)
+    with pytest.raises(BrowserMissingError):
+        prove(here / "own/model.onnx", data=here / "own/data.npz")
+    assert (here / "own/run.json").read_text() == theirs
+
+
+async def _no_browser(*_: object) -> None:
+    raise BrowserMissingError("none here.")
+
+
+def test_a_record_of_another_version_is_told(here: Path) -> None:
+    (here / "own/run.json").write_text('{"schema_version": 2, "sprat": "9.0.0"}')
+    with pytest.raises(OptionError, match="of version 2; version 1 is read"):
+        _bundle(here, here / "site")
+    with pytest.raises(OptionError, match="of version 2; version 1 is read"):
+        prove(here / "own/model.onnx", data=here / "own/data.npz")
 
 
 # a bundle beside a site of the user's

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from sprat.errors import OptionError
@@ -15,6 +15,13 @@ from sprat.record.schema import Run
 #: A record of a thousand candidates is a tenth of this.
 _MOST_BYTES = 64 << 20
 _ANEW = "Make it anew with 'sprat optimize'."
+
+
+class _Head(BaseModel):
+    """What the records of all versions have; other programs write a ``run.json`` as well."""
+
+    schema_version: JsonValue
+    sprat: JsonValue
 
 
 def dump_run(run: Run) -> str:
@@ -34,15 +41,46 @@ def load_run(path: Path) -> Run:
     Raises:
         OptionError: It cannot be read, is no run record, or is one of another version.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise OptionError(f"cannot be read ({error.strerror}).", where=str(path)) from error
+    content = _content(path)
     if len(content) > _MOST_BYTES:
         raise OptionError(
             f"has more than {_MOST_BYTES:,} bytes, too many for a run record.", where=str(path)
         )
+    return _parsed(path, content)
+
+
+def find_run(path: Path) -> Run | None:
+    """Read a run where there is one.
+
+    Args:
+        path: Where it would be.
+
+    Returns:
+        The run; None where there is no file, or one that no version of Sprat wrote.
+
+    Raises:
+        OptionError: It cannot be read, or is a run record that is damaged or of another version.
+    """
+    if not path.is_file():
+        return None
+    content = _content(path)
+    try:
+        _Head.model_validate_json(content)
+    except ValidationError:
+        return None
+    return _parsed(path, content)
+
+
+def _content(path: Path) -> bytes:
+    """Return a file's content, up to one byte more than a record may have."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise OptionError(f"cannot be read ({error.strerror}).", where=str(path)) from error
+
+
+def _parsed(path: Path, content: bytes) -> Run:
     try:
         return Run.model_validate_json(content)
     except ValidationError as error:

@@ -19,9 +19,9 @@ from sprat.model.result import result_bytes
 from sprat.model.wire import brotli_bytes
 from sprat.output import OutputFolder
 from sprat.progress import Progress, silent
-from sprat.record.run import load_run
 from sprat.record.schema import ReadingRecord, Run
 from sprat.workflow.lean import Tell, Wanted, with_runtime
+from sprat.workflow.run_folder import own_run
 from sprat.workflow.setting import check_class, open_setting, reading_record
 from sprat.workflow.step import smallest_preview
 
@@ -90,7 +90,7 @@ def bundle(
     folder = OutputFolder(out, "bundle", inputs)
     folder.check(names_of(chosen))
     full = load(path).SerializeToString(deterministic=True)
-    run = _own_record(path)
+    run = own_run(path)
     known = _known(path, run) if data is None else _from_data(path, data, options, progress)
     models: list[tuple[Role, bytes]] = [("full", full)]
     small = _preview(path, run, preview)
@@ -153,15 +153,6 @@ class _Known:
     preprocess: dict[str, Any] | None
     classes: tuple[str, ...]
     reading: ReadingRecord
-
-
-def _own_record(path: Path) -> Run | None:
-    """Return the record beside a model, where it is about this very file."""
-    record = path.parent / "run.json"
-    if not record.is_file():
-        return None
-    run = load_run(record)
-    return run if sha256_file(path) in {output.sha256 for output in run.outputs} else None
 
 
 def _is_worth_it(preview: bytes, model: bytes, tell: Tell) -> bool:

@@ -11,16 +11,14 @@ from sprat.browser.runtime import choose
 from sprat.browser.types import Proof
 from sprat.data.options import DataOptions
 from sprat.errors import ModelError, ModelNotFoundError
-from sprat.files import sha256_file
 from sprat.model.load import load, model_file
 from sprat.progress import Progress, silent
-from sprat.record.run import load_run
-from sprat.record.schema import LogEntry, Run
+from sprat.record.schema import LogEntry
 from sprat.workflow.compile import Trial, tried
 from sprat.workflow.ground import Ground, on_data, on_noise
 from sprat.workflow.measure import measure, refused
 from sprat.workflow.plan import Plan
-from sprat.workflow.run_folder import PROOF, RunFolder
+from sprat.workflow.run_folder import PROOF, RunFolder, own_run
 from sprat.workflow.setting import Split
 from sprat.workflow.visitor import check_site
 
@@ -73,7 +71,7 @@ def prove(
     except ModelError as error:
         return asyncio.run(refused(path.read_bytes(), str(error), wanted, runtime, progress))
     folder = RunFolder.of(path.parent, path, reference, data)
-    records = record and data is not None and _own_run(path) is not None
+    records = record and data is not None and own_run(path) is not None
     if records:
         folder.check(PROOF)
     if data is None:
@@ -91,18 +89,9 @@ def prove(
     return proof
 
 
-def _own_run(path: Path) -> Run | None:
-    """Return the record beside a model; None where there is none, or one of another model."""
-    place = path.parent / "run.json"
-    if not place.is_file():
-        return None
-    run = load_run(place)
-    return run if sha256_file(path) in {output.sha256 for output in run.outputs} else None
-
-
 def _record(folder: RunFolder, path: Path, proof: Proof, ground: Ground, *, usual: bool) -> None:
     """Put a proof into the record, the log and the report beside the model."""
-    run = _own_run(path)
+    run = own_run(path)
     if run is None:  # the model was made anew meanwhile
         return
     entry = LogEntry(

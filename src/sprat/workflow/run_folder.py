@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sprat.errors import OptionError, OutputError
-from sprat.files import check_work, is_there, read_plain, sha256
+from sprat.files import check_work, is_there, read_plain, sha256, sha256_file
 from sprat.output import RECORD, OutputFolder
 from sprat.record.history import append, check_log
-from sprat.record.run import dump_run, load_run
+from sprat.record.run import dump_run, find_run, load_run
 from sprat.record.schema import Run
 
 MODEL, OPTIONS, PREVIEW = "model.onnx", "sprat.toml", "preview.onnx"
@@ -87,6 +87,24 @@ class RunFolder:
         if is_there(self.path / RECORD):
             return output
         return replace(output, known=_earlier_results(self.path))
+
+
+def own_run(model: Path) -> Run | None:
+    """Return the record beside a model.
+
+    Args:
+        model: The model's file.
+
+    Returns:
+        The record; None where there is none of Sprat's, or one of another model.
+
+    Raises:
+        OptionError: It is of another version, or damaged.
+    """
+    run = find_run(model.parent / RUN)
+    if run is None or sha256_file(model) not in {output.sha256 for output in run.outputs}:
+        return None
+    return run
 
 
 def _earlier_results(folder: Path) -> dict[str, str]:
