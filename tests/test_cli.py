@@ -184,7 +184,7 @@ def test_what_people_get_wrong(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    fails(sprat("simplify", MODEL, "-o", blocked / "out.onnx"), 2, "cannot be written")
+    fails(sprat("simplify", MODEL, "-o", blocked / "out.onnx"), 2, "is a file")
 
 
 def test_wrong_class_order_is_said(tmp_path: Path) -> None:
