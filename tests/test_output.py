@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -9,11 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import brotli
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sprat.delivery.bundle import Shape, names_of
+from sprat.delivery.earlier import earlier_files
+from sprat.delivery.manifest import read_manifest
 from sprat.distillation.configs import Recipe, Student
 from sprat.errors import BrowserMissingError, OptionError, OutputError
 from sprat.files import sha256
@@ -384,6 +389,52 @@ def test_a_chunk_that_was_edited_is_not_removed(here: Path, site: Path) -> None:
     save(balanced(one_logit_cnn(seed=1), images(40)), here / "own/model.onnx")
     _bundle(here, site)
     assert chunk.read_bytes() == MINE
+
+
+def _without_record(site: Path) -> None:
+    """Leave what a version without records would have left, but for the files without a hash."""
+    (site / RECORD).unlink()
+    for name in names_of(Shape()):
+        if not name.startswith("manifest.json"):
+            (site / name).unlink()
+
+
+def test_a_bundle_of_a_version_without_records_is_known_by_its_manifest(
+    here: Path, site: Path
+) -> None:
+    _bundle(here, site)
+    chunks = {n for n in contents(site) if n.startswith("assets/full.")}
+    record = (site / RECORD).read_bytes()
+    (site / RECORD).unlink()
+    with pytest.raises(OutputError, match=r"LICENSES\.txt") as found:
+        _bundle(here, site)
+    assert "manifest.json" not in str(found.value)
+    (site / RECORD).write_bytes(record)
+    _without_record(site)
+    save(balanced(one_logit_cnn(seed=1), images(40)), here / "own/model.onnx")
+    _bundle(here, site)
+    assert {Path(name).suffix for name in chunks} == {".bin", ".br", ".gz"}
+    assert not chunks & set(contents(site))
+    assert (site / "assets/logo.svg").read_bytes() == MINE
+
+
+def test_a_strangers_manifest_makes_no_file_of_the_users_sprats(here: Path, site: Path) -> None:
+    _bundle(here, site)
+    _without_record(site)
+    before = contents(site)
+    manifest = (site / "manifest.json").read_text()
+    edited = next(site.glob("assets/full.*.bin.br"))
+    edited.write_bytes(brotli.compress(bytes(9 << 20)))
+    chunk = json.loads(manifest)["models"][0]["chunks"][0]
+    for name in ("about.html", ".git/config", "assets/logo.svg", "../own/data.npz"):
+        theirs = manifest.replace(chunk["path"], name).replace(chunk["sha256"], sha256(MINE))
+        (site / "manifest.json").write_text(theirs)
+        found = read_manifest(site)
+        assert found is not None
+        known = earlier_files(site, found)
+        assert name not in known
+        assert edited.relative_to(site).as_posix() not in known
+    assert contents(site).keys() == before.keys()
 
 
 def test_a_strangers_record_removes_nothing_hidden(here: Path, site: Path) -> None:

@@ -181,7 +181,7 @@ def test_all_workers_killed_is_one_error(here: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_student_that_so_few_bits_destroy_is_a_trial_that_failed(here: Path) -> None:
-    wanted = "1 failed, .*the quantized student's score is no number. Give more --bits-per-weight"
+    wanted = r"1 failed, .*0\.05 bits a weight take most of .* Give so many bits, or more\."
     with pytest.raises(TrainingError, match=wanted):
         search(
             here,

@@ -8,16 +8,17 @@ from typing import Any
 
 from sprat.data.options import FLAGS, DataOptions
 from sprat.delivery.bundle import Contents, Shape, make_bundle, names_of
+from sprat.delivery.earlier import earlier_files
 from sprat.delivery.manifest import Manifest, Role, read_manifest
 from sprat.delivery.pieces import stem_of
 from sprat.errors import NoGainError, OptionError
 from sprat.evaluate.reading import guess_reading
-from sprat.files import sha256_file
+from sprat.files import is_there, sha256_file
 from sprat.graph import proof
 from sprat.model.load import load, model_file
 from sprat.model.result import result_bytes
 from sprat.model.wire import brotli_bytes
-from sprat.output import OutputFolder
+from sprat.output import RECORD, OutputFolder
 from sprat.progress import Progress, silent
 from sprat.record.schema import ReadingRecord, Run
 from sprat.workflow.lean import Tell, Wanted, with_runtime
@@ -87,7 +88,7 @@ def bundle(
         raise OptionError("needs --data.", where=f"--{FLAGS.get(said, said)}")
     path = model_file(place)
     inputs = tuple(p for p in (path, preview, then) if p is not None)
-    folder = OutputFolder(out, "bundle", inputs)
+    folder = _folder(out, inputs, before)
     folder.check(names_of(chosen))
     full = load(path).SerializeToString(deterministic=True)
     run = own_run(path)
@@ -134,6 +135,14 @@ def _replaced(out: Path, release: int | None) -> Manifest | None:
             hint="To go back to an older model, bundle it as the next release.",
         )
     return before
+
+
+def _folder(out: Path, inputs: tuple[Path, ...], before: Manifest | None) -> OutputFolder:
+    """Return the folder; without a record, the manifest there tells which files are Sprat's."""
+    known = {}
+    if before is not None and not is_there(out / RECORD):
+        known = earlier_files(out, before)
+    return OutputFolder(out, "bundle", inputs, known)
 
 
 def _turn(name: str) -> tuple[int, str]:
