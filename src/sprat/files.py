@@ -17,6 +17,14 @@ from filelock import FileLock, Timeout
 from sprat.errors import OptionError, OutputError
 from sprat.supervisor import RUN_FOLDER
 
+#: For ``os.open``: no link is followed and a pipe is not waited for, and bytes stay as they are.
+#: Windows has only the last; there :func:`read_plain` looks for links itself.
+PLAIN = (
+    getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 #: Seconds for a run that is just ending.
 _PATIENCE = 2.0
 
@@ -120,7 +128,9 @@ def read_plain(path: Path, most: int | None = None) -> bytes:
     Raises:
         OSError: There is no such file, it is a link, a pipe or a folder, or it has more bytes.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
+        raise OSError(errno.ELOOP, "is a link", str(path))
+    handle = os.open(path, os.O_RDONLY | PLAIN)
     with os.fdopen(handle, "rb") as file:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or (most is not None and found.st_size > most):

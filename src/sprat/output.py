@@ -12,15 +12,16 @@ killed one left.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sprat.errors import OutputError
@@ -248,7 +249,18 @@ class OutputFolder:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other commits out of a folder; its own handle is the lock, so that no file is needed."""
+    """Keep other commits out of a folder; its own handle is the lock, so that no file is needed.
+
+    Windows has no such lock: there it is a file of the folder's hash among the user's own temporary
+    files.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        name = f"sprat-{sha256(os.fsencode(folder))}.lock"
+        with FileLock(Path(tempfile.gettempdir()) / name):
+            yield
+        return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(OSError):  # a file system without locks

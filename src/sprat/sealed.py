@@ -1,7 +1,7 @@
 """Entries of a work folder that are believed only where this user's own runs wrote them.
 
 An entry begins with an HMAC-SHA256 over its place and content. The key is 32 random bytes in
-``$XDG_STATE_HOME/sprat/key`` (``~/.local/state`` by default), readable by the user alone.
+the user's folder for state (:func:`sprat.state.state_folder`), readable by the user alone.
 So a damaged or edited entry, or one that came with somebody else's folder, counts as missing and is
 made again; a plain hash beside the content would have been forged with it.
 
@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from sprat.files import check_own, read_plain, write_atomic
+from sprat.state import state_folder
 
 _KEY_BYTES = 32
 _SEAL_BYTES = 64
@@ -76,23 +77,29 @@ def remove_sealed(folder: Path) -> None:
 def _seal(path: Path, content: bytes) -> bytes:
     """Return the seal of a content in its place: the same content elsewhere is another entry."""
     place = f"{path.parent.name}/{path.name}\n".encode(errors="surrogateescape")
-    seal = hmac.new(_key(_folder()), place, "sha256")
+    seal = hmac.new(_key(state_folder()), place, "sha256")
     seal.update(content)
     return seal.hexdigest().encode()
 
 
-def _folder() -> Path:
-    given = os.environ.get("XDG_STATE_HOME", "")
-    return Path(given or os.path.expanduser("~/.local/state")) / "sprat"  # noqa: PTH111 - no error
+def key_is_kept() -> bool:
+    """Say whether later runs of this user will believe what this one seals."""
+    folder = state_folder()
+    try:
+        return folder is not None and read_plain(folder / "key", _KEY_BYTES) == _key(folder)
+    except OSError:
+        return False
 
 
 @cache
-def _key(folder: Path) -> bytes:
+def _key(folder: Path | None) -> bytes:
     """Return the user's key; it is made where there is none.
 
     Where the home cannot be written, this process has a key of its own, and what it keeps is made
     again by the next one.
     """
+    if folder is None:
+        return secrets.token_bytes(_KEY_BYTES)
     path = folder / "key"
     try:
         if not os.path.lexists(path):

@@ -19,8 +19,9 @@ from sprat.errors import OptionError, OutputError
 from sprat.files import check_own, is_there
 from sprat.parallel import cores, cores_set
 from sprat.progress import Progress
-from sprat.sealed import read_sealed, write_sealed
+from sprat.sealed import key_is_kept, read_sealed, write_sealed
 from sprat.spread import ALONE, Spread
+from sprat.state import state_folder
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -78,9 +79,20 @@ def _claim(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     if is_there(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(
-            "holds something that is not Sprat's.", where=str(folder), hint="Move it away."
+            "holds something that is not Sprat's.", where=str(folder), hint=_advice(folder)
         )
     write_sealed(folder / _OWNER, b"")
+
+
+def _advice(folder: Path) -> str:
+    if key_is_kept():
+        return "Move it away."
+    place = state_folder()
+    where = f" in {place}" if place is not None else ": this user has no home"
+    return (
+        f"The key that marks what is Sprat's cannot be kept{where}. Where a killed run left "
+        f"{folder.name}, remove it."
+    )
 
 
 @contextmanager

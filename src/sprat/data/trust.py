@@ -8,9 +8,7 @@ the modules that it names. What those modules import themselves is not looked at
 from __future__ import annotations
 
 import json
-import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 from sprat.errors import OptionError
 from sprat.files import write_atomic
+from sprat.state import state_folder
 
 #: ``package.module:function``.
 _CODE = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
@@ -62,11 +61,18 @@ def trust(path: Path) -> None:
     """Trust a ``sprat.toml`` as it is now, with the modules that it names.
 
     Raises:
-        OptionError: It cannot be read.
+        OptionError: It cannot be read, or the user has no home to remember it in.
         OutputError: It cannot be remembered.
     """
+    store = _store()
+    if store is None:
+        raise OptionError(
+            "cannot be remembered: this user has no home folder.",
+            where="--trust",
+            hint="Set HOME, or give these options on the command line.",
+        )
     known = _trusted() | {str(path.resolve()): _digest(path)}
-    write_atomic(_store(), json.dumps(known, indent=1, sort_keys=True))
+    write_atomic(store, json.dumps(known, indent=1, sort_keys=True))
 
 
 def _digest(path: Path) -> str:
@@ -111,23 +117,18 @@ def _names(value: Any) -> Iterator[str]:
 
 def _trusted() -> dict[str, str]:
     """Return what was trusted: hash by path. What cannot be read trusts nothing."""
+    store = _store()
+    if store is None:
+        return {}
     try:
-        known = json.loads(_store().read_text(encoding="utf-8"))
+        known = json.loads(store.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     pairs = known.items() if isinstance(known, dict) else ()
     return {path: value for path, value in pairs if isinstance(value, str)}
 
 
-def _store() -> Path:
-    """Return the file of what was trusted, in the user's own folder for an application's state."""
-    home = Path.home()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", "")
-        usual = home / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base, usual = "", home / "Library" / "Application Support"
-    else:
-        base, usual = os.environ.get("XDG_STATE_HOME", ""), home / ".local" / "state"
-    folder = Path(base) if base and Path(base).is_absolute() else usual
-    return folder / "sprat" / "trusted.json"
+def _store() -> Path | None:
+    """Return the file of what was trusted; None where the user has no home."""
+    folder = state_folder()
+    return folder / "trusted.json" if folder is not None else None

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sprat.errors import InputError, OutputError
-from sprat.files import read_plain, unwritten
+from sprat.files import PLAIN, read_plain, unwritten
 from sprat.record.schema import LogEntry
 
 FILE = "history.jsonl"
@@ -36,9 +36,7 @@ def append(folder: Path, entry: LogEntry) -> None:
     check_log(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # No link is followed, and a pipe is not waited for.
-        how = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
-        handle = os.open(path, how, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | PLAIN, 0o644)
         try:
             os.write(handle, line if _ends_whole(handle) else b"\n" + line)
         finally:
