@@ -12,7 +12,9 @@ from sprat import sealed
 from sprat.crew import gather
 from sprat.data.trust import check_trusted, trust
 from sprat.errors import OptionError, OutputError
+from sprat.model.load import save
 from sprat.sealed import write_sealed
+from tests.networks import mlp
 
 
 @pytest.fixture
@@ -72,6 +74,15 @@ def test_what_a_killed_run_left_is_explained_where_no_key_can_be_kept(
         gather._claim(tmp_path / "crew")
     assert str(tmp_path / "file") in caught.value.hint
     assert "cannot be kept" in caught.value.hint
+
+
+def test_a_model_is_not_saved_in_place_of_a_link(tmp_path: Path) -> None:
+    (tmp_path / "own.onnx").write_bytes(b"mine")
+    (tmp_path / "link.onnx").symlink_to("own.onnx")
+    with pytest.raises(OutputError, match="is a link"):
+        save(mlp(), tmp_path / "link.onnx")
+    assert (tmp_path / "link.onnx").is_symlink()
+    assert (tmp_path / "own.onnx").read_bytes() == b"mine"
 
 
 WITHOUT_POSIX = """

@@ -138,16 +138,16 @@ def read_plain(path: Path, most: int | None = None) -> bytes:
         return file.read()
 
 
-def check_own(folder: Path) -> None:
-    """Refuse a folder of work that leads elsewhere.
+def check_own(place: Path) -> None:
+    """Refuse a file or a folder of work that leads elsewhere.
 
     Raises:
         OutputError: It is a link.
     """
-    if folder.is_symlink():
+    if place.is_symlink():
         raise OutputError(
             "is a link, and nothing is written through links.",
-            where=str(folder),
+            where=str(place),
             hint="Remove it.",
         )
 

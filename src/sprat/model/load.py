@@ -9,7 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from sprat.errors import ModelFormatError, ModelNotFoundError
-from sprat.files import check_name, is_there, sha256, write_atomic
+from sprat.files import check_name, check_own, is_there, sha256, write_atomic
 from sprat.limits import limited
 from sprat.model.check import check, check_depth, check_text, too_deep
 from sprat.model.external import MAX_BYTES, external_files, take_in
@@ -69,7 +69,7 @@ def save(model: onnx.ModelProto, path: Path, base: onnx.ModelProto | None = None
 
     Args:
         model: The model.
-        path: Where it goes.
+        path: Where it goes. A file there is replaced, whoever wrote it; a link is refused.
         base: What it was made from; see :func:`sprat.model.result.result_bytes`. Without one the
             model is taken as the user's own, and only has to open in ONNX Runtime.
 
@@ -78,10 +78,11 @@ def save(model: onnx.ModelProto, path: Path, base: onnx.ModelProto | None = None
 
     Raises:
         FaultyResultError: onnx's full check or ONNX Runtime refuses it.
-        OutputError: It cannot be written, or is above 2 GB.
+        OutputError: It cannot be written, is above 2 GB, or ``path`` is a link.
     """
     from sprat.model.result import result_bytes  # ONNX Runtime, which 'inspect' does without
 
+    check_own(path)
     return write_atomic(
         path, result_bytes(model, model if base is None else base, made_by=str(path))
     )

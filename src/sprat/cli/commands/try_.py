@@ -48,7 +48,9 @@ def command(
             address = stack.enter_context(
                 tryout(model, reference, data, options=options, port=port, progress=progress)
             )
-        say(f"{address}  (Ctrl-C ends it)")
+        # A browser in a sandbox (snap, flatpak) cannot read the file that leads there.
+        by_hand = "; where no page opens, open this address yourself" if open_ else ""
+        say(f"{address}  (Ctrl-C ends it{by_hand})")
         if open_:
             folder = stack.enter_context(TemporaryDirectory(prefix="sprat-try-"))
             open_page(_redirect(address, Path(folder)))
