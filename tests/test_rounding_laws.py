@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,15 +19,16 @@ from sprat.evaluate.reading import MeanDivergence, Reading
 from sprat.graph.simplify import simplify
 from sprat.model.nodes import name_nodes
 from sprat.model.session import Feeds, Outputs, open_session, predict
+from sprat.progress import Progress
 from sprat.quantization.rate_distortion import TYPICAL, Point, Prepared, at_bits, prepare
-from sprat.quantization.rate_distortion.checks import HARMLESS
-from sprat.quantization.rate_distortion.collapse import averaged, is_constant
+from sprat.quantization.rate_distortion.checks import HARMLESS, Checks
+from sprat.quantization.rate_distortion.collapse import is_constant
 from sprat.quantization.rate_distortion.engine import expanded, point_of
 from sprat.quantization.rate_distortion.layers import find_layers, weight_of
 from sprat.quantization.rate_distortion.look import Look, relative_error, replaced
 from sprat.quantization.rate_distortion.losses import MOST_LOST, lost, without
-from sprat.quantization.rate_distortion.moments import Moments, awake
-from sprat.quantization.rate_distortion.part import COARSENESS
+from sprat.quantization.rate_distortion.moments import Moments, awake, input_moments
+from sprat.quantization.rate_distortion.part import COARSENESS, Part, corrected
 from sprat.quantization.rate_distortion.plain import PLAIN, to_nearest
 from sprat.quantization.rate_distortion.rounding import LIMIT, entropy_bits
 from sprat.quantization.rate_distortion.steps import BY_GROUP, steps_of
@@ -304,6 +305,46 @@ def test_no_layer_loses_half_of_its_output_unless_the_model_does_without(ready: 
                 assert without(look, part) <= allowed, (share, name)
 
 
+class WithoutNearest(Checks):
+    """All laws but the first, so that fitted layers stay whatever they cost."""
+
+    def better_nearest(self, *_: Any) -> None:
+        """Say that nothing is better."""
+
+
+def test_a_layer_that_was_fitted_anew_keeps_half_of_its_output_as_well() -> None:
+    """The fitted weights may be so much smaller that the usual steps leave nothing of them."""
+    ready = prepare(network("plain", "relu6", 0), drawn(0, 8, 4), DIVERGENCE)
+    usual = TYPICAL / sum(part.weights.size for part in ready.parts)
+    again, fitted = ready.again, list[Part]()
+    assert again is not None
+
+    def shrunk(
+        parts: Sequence[Part], weights: Mapping[str, NDArray[np.float32]], progress: Progress
+    ) -> list[Part]:
+        fitted[:] = [smaller(part) for part in again(parts, weights, progress)]
+        return fitted
+
+    def smaller(part: Part) -> Part:
+        assert part.bias is not None
+        # The mean output stays, so that the layer's removal is what costs most.
+        mean = np.einsum("gok,gk->go", 0.98 * part.weights, part.mean).reshape(part.bias.shape)
+        bias = (part.bias + mean).astype(np.float32)
+        return replace(part, weights=0.02 * part.weights, bias=bias)
+
+    assert ready.checks is not None
+    checks = WithoutNearest(ready.checks.look)
+    point = replace(ready, again=shrunk, checks=checks).quantize(30 * usual)
+    (last,) = fitted
+    name = last.layer.name
+    (measured,) = [part for part in ready.parts if part.layer.name == name]
+    rounded = last.layer.matrix(point.integers[name]), point.steps[name]
+    assert lost(replace(last, mean=measured.mean), rounded) <= MOST_LOST
+    assert point.bits == pytest.approx(sum(entropy_bits(v) for v in point.integers.values()))
+    for bias, values in corrected(last, *rounded).items():
+        assert np.array_equal(point.biases[bias], values)
+
+
 @pytest.mark.parametrize("kind", ["dead channels", "residual"])
 def test_a_point_that_answers_nothing_is_an_error_that_names_layers(kind: str) -> None:
     model = network(kind, "relu6", 0)
@@ -331,15 +372,48 @@ def test_what_a_constant_answer_is() -> None:
     noise = answering(*random.standard_normal((3, 8, 4)))
     one = answering(*np.ones((3, 8, 4)))
     assert not is_constant(relative_error, reference, near)
-    for dead in (noise, one, averaged(reference)):
-        assert dead is not None
+    mean = answering(*np.broadcast_to(values.mean(axis=(0, 1)), values.shape))
+    for dead in (noise, one, mean):
         assert is_constant(relative_error, reference, dead)
     # A model that answers the same to all samples tells nothing about another one.
     assert not is_constant(relative_error, one, noise)
+
+
+def test_outputs_without_a_constant_do_not_keep_the_others_from_one() -> None:
+    random = np.random.default_rng(0)
+    scores = random.standard_normal((3, 8, 4))
+    sides: list[list[Any]] = [
+        list(random.integers(0, 5, (3, 8, 2))),  # their commonest is a constant
+        [np.ones((8, 3)), np.ones((8, 4)), np.ones((8, 5))],  # a shape for each batch
+        [np.array(["a"] * 8, object)] * 3,
+        [np.int64(8)] * 3,
+    ]
+    deciding = MeanDivergence(Reading("y", "classes"))
+    for side in sides:
+
+        def beside(values: NDArray[Any], side: list[Any] = side) -> list[Outputs]:
+            return [{"y": y, "side": one} for y, one in zip(values, side, strict=True)]
+
+        reference = beside(scores)
+        assert not is_constant(deciding, reference, beside(0.9 * scores))
+        assert is_constant(deciding, reference, beside(np.ones((3, 8, 4))))
     ragged = answering(np.ones((8, 3)), np.ones((8, 4)))
-    assert averaged(ragged) is None
     assert not is_constant(relative_error, ragged, ragged)
-    assert averaged(answering(np.ones((2, 2), np.int64))) is None
+
+
+def test_integers_are_constant_where_their_commonest_is_as_near() -> None:
+    maps = np.random.default_rng(0).choice([3, 7, 9], (3, 8, 6), p=[0.6, 0.2, 0.2])
+    near = maps.copy()
+    near[:, ::4] = 3
+    for kind in (np.int64, np.float32):
+        reference = answering(*maps.astype(kind))
+        by = MeanDivergence(Reading("y", "integers", common=3))
+        assert not is_constant(by, reference, answering(*near.astype(kind)))
+        assert is_constant(by, reference, answering(*np.full((3, 8, 6), 3, kind)))
+        assert is_constant(by, reference, answering(*np.full((3, 8, 6), 7, kind)))
+        # Different from sample to sample, but wrong more often than the commonest is.
+        moved = np.roll(maps, 1, axis=1).astype(kind)
+        assert is_constant(by, reference, answering(*moved))
 
 
 def test_an_idle_group_does_not_coarsen_the_others() -> None:
@@ -380,6 +454,17 @@ def test_a_group_that_was_never_active_may_be_so_now_and_then() -> None:
     assert awake(Moments(mean[:1], second[2:], 64, samples=8)) is not second
     assert not awake(Moments(mean[:1], second[2:], 64, samples=8)).any()
     assert not second[2].any()
+
+
+def test_a_sample_that_fills_a_batch_is_one_sample() -> None:
+    model = network("depthwise", "relu6", 0)
+    layers = find_layers(model)
+    alone = drawn(0, 3, 1)
+    filled = [{"x": np.repeat(batch["x"], 4, axis=0)} for batch in alone]
+    for samples in (alone, filled, filled + filled):
+        found = input_moments(model, layers, samples)
+        assert {moments.samples for moments in found.values()} == {3}
+    assert {m.samples for m in input_moments(model, layers, drawn(0, 3, 4)).values()} == {12}
 
 
 def test_nearest_takes_no_more_bits_than_it_may() -> None:

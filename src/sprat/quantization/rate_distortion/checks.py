@@ -9,7 +9,7 @@ it; and the model still answers differently to different samples.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,32 +58,47 @@ class Checks:
             model is as good.
         """
         ways = [to_nearest(parts, bits, plain) for plain in PLAIN]
-        found = [self._divergence(parts, way) for way in ways]
+        found = [self._divergence(parts, way, {}) for way in ways]
         best = int(np.argmin(found))
         return ways[best] if found[best] < self.look.at(weights) else None
 
     def enough_kept(
-        self, parts: Sequence[Part], rounded: Sequence[Rounded], rate: float, coarseness: float
+        self,
+        parts: Sequence[Part],
+        rounded: Sequence[Rounded],
+        rate: float,
+        coarseness: float,
+        *,
+        measured: Sequence[Part] | None = None,
+        others: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> list[Rounded]:
         """Round layers more finely that lose more than half of their output's energy.
 
         A layer may lose it where its removal was measured to cost next to nothing.
 
         Args:
-            parts: All layers.
+            parts: The layers.
             rounded: Their integers and steps.
             rate: Price of a bit that made them.
             coarseness: Of the levels.
+            measured: The same layers as they were measured, where ``parts`` are fitted anew.
+            others: Initializer name to its value in the rest of the rounded model.
+
+        Returns:
+            Integers and steps of the same layers.
         """
+        before, rest = measured or parts, others or {}
+        # A fitted layer's mean is that of other inputs than its factors: together they say nothing.
+        judged = [replace(new, mean=old.mean) for new, old in zip(parts, before, strict=True)]
         found = list(rounded)
-        shares = list(ordered_map(lambda i: lost(parts[i], found[i]), range(len(parts))))
+        shares = list(ordered_map(lambda i: lost(judged[i], found[i]), range(len(parts))))
         losing = {i for i, share in enumerate(shares) if share > MOST_LOST}
         while losing:
             # What is rounded more finely lowers the divergence, and with it what others may cost.
-            allowed = HARMLESS * self._divergence(parts, found)
-            blamed = {i for i in losing if self._removal(parts[i]) > allowed}
+            allowed = HARMLESS * self._divergence(parts, found, rest)
+            blamed = {i for i in losing if self._removal(before[i]) > allowed}
             for i in blamed:
-                found[i] = _finer(parts[i], found[i], rate, coarseness)
+                found[i] = _finer(judged[i], found[i], rate, coarseness)
             if not blamed:
                 break
             losing -= blamed
@@ -117,8 +132,13 @@ class Checks:
             hint="Allow more bits, or more bytes.",
         )
 
-    def _divergence(self, parts: Sequence[Part], rounded: Sequence[Rounded]) -> float:
-        weights: dict[str, NDArray[np.float32]] = {}
+    def _divergence(
+        self,
+        parts: Sequence[Part],
+        rounded: Sequence[Rounded],
+        others: Mapping[str, NDArray[np.float32]],
+    ) -> float:
+        weights = dict(others)
         for part, one in zip(parts, rounded, strict=True):
             weights |= initializers(part, one)
         return self.look.at(weights)

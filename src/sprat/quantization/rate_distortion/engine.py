@@ -149,6 +149,16 @@ class Prepared:
             return point
         parts = tuple(self.again(self.parts, expanded(point), progress))
         fitted = self._rounded(Rounding(parts, self.coarseness), rate, progress, ALONE)
+        if self.checks is not None:
+            known = {part.layer.name: part for part in self.parts}
+            fitted = self.checks.enough_kept(
+                parts,
+                fitted,
+                rate,
+                self.coarseness,
+                measured=[known[part.layer.name] for part in parts],
+                others=expanded(point),
+            )
         last = point_of(parts, fitted, rate)
         changed = {bits.name: bits for bits in last.layers}
         layers = tuple(changed.get(bits.name, bits) for bits in point.layers)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper
 
-from sprat.model.session import Feeds, open_session, run
+from sprat.data.dataset import Batches
+from sprat.model.session import Feeds, open_session, run, samples_in
 from sprat.parallel import ordered_map
 from sprat.progress import Progress, silent
 from sprat.quantization.rate_distortion.layers import Layer
@@ -34,7 +36,7 @@ class Moments:
         mean: float32 ``[groups, columns]``.
         second: ``E[x x^T]``, float32 ``[groups, columns, columns]``.
         vectors: How many they are of.
-        samples: How many samples these come from: positions of one sample are alike.
+        samples: How many different samples these come from: positions of one are alike.
     """
 
     mean: NDArray[np.float32]
@@ -107,16 +109,37 @@ def input_moments(
     import scipy.linalg.blas  # noqa: F401 - a limit of threads holds only for what is loaded
 
     sums = {layer.name: _nothing(layer) for layer in layers}
-    for i, values in enumerate(layer_inputs(model, among or layers, samples)):
+    seen: set[bytes] = set()
+
+    def noted(number: int) -> Feeds:
+        feeds = samples[number]
+        seen.update(_digests(feeds))
+        return feeds
+
+    counted = Batches(noted, range(len(samples)))
+    for i, values in enumerate(layer_inputs(model, among or layers, counted)):
 
         def add(layer: Layer, values: dict[str, Any] = values) -> Moments:
             x = values[layer.source]
-            return _added(sums[layer.name], layer.patches(x, POSITIONS, seed), len(x))
+            return _added(sums[layer.name], layer.patches(x, POSITIONS, seed))
 
         for layer, total in zip(layers, ordered_map(add, layers), strict=True):
             sums[layer.name] = total
         progress("measuring the layers' inputs", i + 1, len(samples))
-    return {name: _averaged(total) for name, total in sums.items()}
+    return {name: replace(_averaged(total), samples=len(seen)) for name, total in sums.items()}
+
+
+def _digests(feeds: Feeds) -> set[bytes]:
+    """Return a digest of each sample: one that fills a batch by itself is one sample."""
+    count = samples_in(feeds)
+    inputs = [values for _, values in sorted(feeds.items()) if values.ndim and len(values) == count]
+    found = set()
+    for i in range(count):
+        digest = blake2b(digest_size=16)
+        for values in inputs:
+            digest.update(values[i].tobytes())
+        found.add(digest.digest())
+    return found
 
 
 def layer_inputs(
@@ -165,7 +188,7 @@ def _nothing(layer: Layer) -> Moments:
     return Moments(mean, np.zeros((groups, columns, columns), np.float32), 0)
 
 
-def _added(total: Moments, vectors: NDArray[np.float32], samples: int) -> Moments:
+def _added(total: Moments, vectors: NDArray[np.float32]) -> Moments:
     """Add to the lower triangles in place: a wide layer's moment takes a tenth of a gigabyte."""
     from scipy.linalg.blas import ssyrk
 
@@ -174,7 +197,7 @@ def _added(total: Moments, vectors: NDArray[np.float32], samples: int) -> Moment
         # BLAS counts columns first, so that its upper triangle is our lower one.
         ssyrk(1.0, rows.T, beta=1.0, c=second.T, lower=0, overwrite_c=1)
     count = total.vectors + vectors.shape[1]
-    return Moments(total.mean, total.second, count, total.samples + samples)
+    return Moments(total.mean, total.second, count)
 
 
 def _averaged(total: Moments) -> Moments:
