@@ -32,9 +32,11 @@ Array = NDArray[Any]
 _Output = tuple[str, int, list[int | str]]
 KINDS = (
     *("logit", "classes", "labels", "sequence", "vector", "detector", "integers", "mask"),
-    *("several", "mixed"),
+    *("several", "mixed", "objectness"),
 )
 _SAMPLES, _DRAWN, _CHANNELS = 60, 400, 12
+#: Channels in pixels of a head with four corners and five landmarks.
+_PIXELS = 14
 #: Samples that are nearer to another answer than this, in standard deviations, are left out: an
 #: honest twin may answer them otherwise.
 _MARGIN = 0.05
@@ -78,6 +80,7 @@ def case(kind: str, seed: int) -> Case:
         "integers": [lambda: net.argmax("y", pooled=True)],
         "mask": [lambda: net.argmax("y", pooled=False)],
         "several": [lambda: net.boxes("boxes"), lambda: net.scores("scores")],
+        "objectness": [lambda: net.objectness("y")],
         "mixed": [lambda: net.embedding("features"), lambda: net.argmax("mask", pooled=False)],
     }
     for head in heads[kind]:
@@ -151,13 +154,13 @@ class _Net:
         self.node("Softmax", [f"{name}.z"], name, axis=-1)
         return name, TensorProto.FLOAT, ["n", self.wide, self.classes]
 
-    def boxes(self, name: str) -> _Output:
-        self.local(f"{name}.c", 4)
+    def boxes(self, name: str, channels: int = 4) -> _Output:
+        self.local(f"{name}.c", channels)
         self.weights[f"{name}.size"] = np.array(30, np.float32)
         self.weights[f"{name}.at"] = np.array(320, np.float32)
         self.node("Mul", [f"{name}.c", f"{name}.size"], f"{name}.m")
         self.node("Add", [f"{name}.m", f"{name}.at"], f"{name}.a")
-        return self._flat(f"{name}.a", name, 4)
+        return self._flat(f"{name}.a", name, channels)
 
     def scores(self, name: str) -> _Output:
         self.local(f"{name}.c", self.classes)
@@ -170,6 +173,14 @@ class _Net:
         self.scores(f"{name}.scores")
         self.node("Concat", [f"{name}.boxes", f"{name}.scores"], name, axis=1)
         return name, TensorProto.FLOAT, ["n", 4 + self.classes, 8 * self.wide]
+
+    def objectness(self, name: str) -> _Output:
+        """Boxes and landmarks in pixels, and one raw logit."""
+        self.boxes(f"{name}.boxes", _PIXELS)
+        self.local(f"{name}.c", 1)
+        self._flat(f"{name}.c", f"{name}.scores", 1)
+        self.node("Concat", [f"{name}.boxes", f"{name}.scores"], name, axis=1)
+        return name, TensorProto.FLOAT, ["n", _PIXELS + 1, 8 * self.wide]
 
     def argmax(self, name: str, *, pooled: bool) -> _Output:
         scores = f"{name}.z"
@@ -244,12 +255,19 @@ def dead_twins(found: Case, seed: int) -> Iterator[tuple[str, onnx.ModelProto]]:
     random = np.random.default_rng(seed)
     outputs = run(open_session(found.model), {"x": found.data["x"]})
     for name, values in outputs.items():
-        for what, change in _changes(values, random):
+        pixels = _PIXELS if found.kind == "objectness" else 4
+        for what, change in _changes(values, random, pixels):
             yield f"{what} in {name}", _changed(found.model, name, change)
 
 
-def _changes(values: Array, random: np.random.Generator) -> Iterator[tuple[str, Any]]:
-    """Yield changes of an output: a function from the builder and a value's name to another's."""
+def _changes(values: Array, random: np.random.Generator, pixels: int) -> Iterator[tuple[str, Any]]:
+    """Yield changes of an output: a function from the builder and a value's name to another's.
+
+    Args:
+        values: ``[N, ...]`` the output.
+        random: Chooses orders.
+        pixels: Channels before the scores, of an output ``[N, C, positions]`` that has more.
+    """
     if np.issubdtype(values.dtype, np.floating):
         yield "the mean", lambda add: add("Add", add("Sub", "", ""), values.mean(0, keepdims=True))
         yield "the first sample's answer", lambda add: add("Add", add("Sub", "", ""), values[:1])
@@ -262,10 +280,10 @@ def _changes(values: Array, random: np.random.Generator) -> Iterator[tuple[str, 
         yield "mixed-up channels", lambda add: add("Gather", "", order, axis=axis)
         if values.ndim == 3 and not _is_sequence(values):
             small = np.ones((1, values.shape[1], 1), np.float32)
-            small[:, -(values.shape[1] - 4 or 4) :] = 0.1
+            small[:, -(values.shape[1] - pixels if values.shape[1] > pixels else 4) :] = 0.1
             yield "scores of a tenth", lambda add: add("Mul", "", small)
             yield "scores of 0", lambda add: add("Mul", "", np.where(small < 1, 0, small))
-            shift = np.where(small < 1, 0, 1) if values.shape[1] > 4 else np.ones_like(small)
+            shift = np.where(small < 1, 0, 1) if values.shape[1] > pixels else np.ones_like(small)
             far = (3 * shift * values.std(axis=0).mean()).astype(np.float32)
             yield "shifted boxes", lambda add: add("Add", "", far)
         return

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 
 from sprat.errors import OptionError
 from sprat.evaluate.reading import (
+    MeanDivergence,
     Reading,
     answers,
     best_order,
@@ -156,6 +157,20 @@ def test_integers_are_equal_or_not() -> None:
     assert same(answers(outputs, reading), found, reading).mean() == 0.5
     with pytest.raises(OptionError, match="integers needs whole numbers"):
         guess_reading(ending_in("Relu"), {"output": np.array([[0.5]])}, kind="integers")
+
+
+def test_divergence_of_a_mask_counts_what_agreement_counts() -> None:
+    """Where 99 of 100 positions are background, a mask of background alone has lost all."""
+    reading = Reading("y", "integers", common=0)
+    mask = np.zeros((10, 100), np.int64)
+    mask[:9, 7] = 3
+    empty = np.zeros_like(mask)
+    assert np.isclose(divergence(mask, empty, reading).mean(), 1)
+    by_one = [{"y": row[None]} for row in mask], [{"y": row[None]} for row in empty]
+    assert np.isclose(MeanDivergence(reading)(*by_one), 1)
+    assert divergence(mask, mask, reading).max() == 0
+    one = np.array([0, 0, 0, 1])
+    assert divergence(one, np.zeros(4, np.int64), reading).mean() == 0.25
 
 
 def test_no_number_agrees_with_nothing() -> None:

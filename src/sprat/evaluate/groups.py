@@ -17,16 +17,20 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-#: An axis that is longer holds positions rather than channels.
+#: An axis that is longer holds positions rather than channels, where there is a shorter one.
 _MOST_CHANNELS = 4096
 #: A channel that varies less than this, relative to its size, is constant: float32 rounds so.
 _CONSTANT = 1e-6
 #: Channels sorted by spread belong together until one has this many times the spread of the last.
 _GAP = 5.0
+#: Scores are between 0 and 1 but for this: float16 and the sum of a softmax round so.
+_BEYOND = 1e-3
 #: A channel between 0 and 1 whose range is shorter than this never says yes on these samples.
 _QUIET = 0.1
 #: Share of its family that makes channels of small spread a group of their own.
 _MINORITY = 0.1
+#: A channel that varies less than this share of its family's most varying one is lost in rounding.
+_LOST = 1e-4
 #: The spread that a channel is divided by is at least this share of its group's.
 _FLOOR = 0.3
 
@@ -49,7 +53,7 @@ class Grouping:
     """How the values of one output are divided into groups.
 
     Attributes:
-        axis: The channel axis of the output; 0 where all values are one channel.
+        axis: The channel axis of the output; 0 where a sample has one value.
         groups: Each channel is in one of them.
     """
 
@@ -95,10 +99,12 @@ class _Spread:
 def find_groups(values: Array) -> Grouping:
     """Group the channels of an output by their spread over the samples.
 
-    The channel axis is the one whose index explains most of the logarithm of each value's spread.
-    Channels between 0 and 1 (scores) and others are two families. In each, channels sorted by
-    spread are divided where the next has more than 5 times as much. A few channels that vary far
-    less than the rest of their family, such as classes that no sample shows, stay with the rest.
+    The channel axis is the one whose index explains most of the logarithm of each value's spread;
+    where every axis is too long for channels, each value along the longest is a channel. Channels
+    between 0 and 1 (scores) and others are two families. In each, channels sorted by spread are
+    divided where the next has more than 5 times as much. A few channels that vary far less than
+    the rest of their family stay with the rest if they say nothing: scores that are never large,
+    such as classes that no sample shows, or other values that are nearly constant.
 
     Args:
         values: ``[N, ...]`` the original's output, samples along axis 0.
@@ -140,7 +146,10 @@ def _over_samples(values: Array) -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def _channel_axis(variance: Floats) -> int:
-    """Return the axis of the output, from 1, whose index explains the spreads best; 0 for none."""
+    """Return the axis of the output, from 1, whose index explains the spreads best.
+
+    The longest one where none is short enough for channels; 0 where a sample has one value.
+    """
     logs = np.log(variance + 1e-30 + 1e-12 * variance.max(initial=0.0))
     best, found = -1.0, 0
     for axis, size in enumerate(variance.shape):
@@ -152,12 +161,14 @@ def _channel_axis(variance: Floats) -> int:
         explained -= float(logs.var()) * (size - 1) / max(1, logs.size - 1) if others else 0.0
         if explained > best:
             best, found = explained, axis + 1
+    if not found and variance.size > 1:
+        found = int(np.argmax(variance.shape)) + 1
     return found
 
 
 def _groups(spread: _Spread, levels: Floats) -> list[Group]:
     varies = spread.varies
-    scores = varies & (spread.low >= 0) & (spread.high <= 1)
+    scores = _scores(spread)
     found = []
     for family in (scores, varies & ~scores):
         members = np.flatnonzero(family)
@@ -171,6 +182,16 @@ def _groups(spread: _Spread, levels: Floats) -> list[Group]:
         scale = np.where(levels[constant] > 0, levels[constant], 1.0)
         found.append(Group(tuple(constant.tolist()), tuple(map(_short, scale))))
     return found
+
+
+def _scores(spread: _Spread) -> NDArray[np.bool_]:
+    """Return ``[C]`` which channels vary between 0 and 1, but for rounding.
+
+    Small values of both signs may as well be noise: they are scores only beside others.
+    """
+    near = spread.varies & (spread.low >= -_BEYOND) & (spread.high <= 1 + _BEYOND)
+    sure = near & ((spread.low >= 0) | (spread.high - spread.low >= _QUIET))
+    return near if sure.any() else sure
 
 
 def _clusters(members: NDArray[np.intp], spread: _Spread, *, bounded: bool) -> list[Array]:
@@ -189,12 +210,20 @@ def _clusters(members: NDArray[np.intp], spread: _Spread, *, bounded: bool) -> l
         if bounded:
             stands = bool(((spread.high - spread.low)[part] >= _QUIET).any())
         else:
-            stands = len(part) >= _MINORITY * len(members)
+            stands = len(part) >= _MINORITY * len(members) or _says_something(
+                part, spread, float(sorted_deviations[0])
+            )
         if found and not stands:
             found[-1] = np.concatenate([found[-1], part])
         else:
             found.append(part)
     return [np.sort(part) for part in found]
+
+
+def _says_something(part: Array, spread: _Spread, most: float) -> bool:
+    """Say whether channels vary, by their own size and beside ``most``, their family's largest."""
+    by_size = (spread.high - spread.low)[part] >= _QUIET * spread.size[part]
+    return bool((by_size & (spread.deviation[part] >= _LOST * most)).any())
 
 
 def _group(channels: Array, deviations: Floats) -> Group:
@@ -221,8 +250,9 @@ def group_errors(reference: Array, model: Array, grouping: Grouping) -> Floats:
         ``[N, G]``: 0 for the same values, about 1 on average for a constant answer; NaN where a
         value is no number, or infinite in one of the two alone.
     """
-    rows = [_by_channel(_gap(a, b), grouping.axis) for a, b in zip(reference, model, strict=True)]
-    return _in_groups(np.array(rows).reshape(len(reference), -1), grouping)
+    total = _InGroups(grouping)
+    rows = [total(_gap(a, b)) for a, b in zip(reference, model, strict=True)]
+    return np.array(rows).reshape(len(reference), len(grouping.groups))
 
 
 def concordance(reference: Array, model: Array, grouping: Grouping) -> Floats:
@@ -245,13 +275,13 @@ def concordance(reference: Array, model: Array, grouping: Grouping) -> Floats:
         number.
     """
     mean = _over_samples(reference)[0]
-    around = []
+    in_groups, around = _InGroups(grouping), []
     for a, b in zip(reference, model, strict=True):
         with np.errstate(over="ignore"):
             both = np.where(np.isfinite(a), a.astype(np.float64) - mean, 0) ** 2
             both += np.where(np.isfinite(b), b.astype(np.float64) - mean, 0) ** 2
-        around.append(_by_channel(both, grouping.axis))
-    total = _in_groups(np.array(around).reshape(len(reference), -1), grouping)
+        around.append(in_groups(both))
+    total = np.array(around).reshape(len(reference), len(grouping.groups))
     errors = group_errors(reference, model, grouping)
     known = np.isfinite(errors).all(axis=1)
     # Constant channels do not vary in the original: there the scale alone says what much is.
@@ -275,15 +305,23 @@ def _by_channel(values: Floats, axis: int) -> Floats:
     return np.asarray(values.mean(axis=others))
 
 
-def _in_groups(channels: Floats, grouping: Grouping) -> Floats:
-    """Return ``[N, G]`` from ``[N, C]``, each channel in units of its spread."""
-    return np.stack(
-        [
-            (channels[:, list(g.channels)] / np.square(g.scales)).mean(axis=1)
+class _InGroups:
+    """Sums up one sample: its channels, each in units of its spread, as a mean for each group.
+
+    One at a time, since the channels of all samples may be as large as the output in float64.
+    """
+
+    def __init__(self, grouping: Grouping) -> None:
+        self._axis = grouping.axis
+        self._groups = [
+            (np.array(g.channels, dtype=np.intp), np.square(np.array(g.scales)))
             for g in grouping.groups
-        ],
-        axis=1,
-    )
+        ]
+
+    def __call__(self, squares: Floats) -> Floats:
+        """Return ``[G]`` from one sample's squares."""
+        channels = _by_channel(squares, self._axis)
+        return np.array([(channels[some] / scales).mean() for some, scales in self._groups])
 
 
 def worst(scores: Floats) -> int:

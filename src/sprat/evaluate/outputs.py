@@ -64,7 +64,7 @@ def find_measurable(
         DataError: A wanted output, or every output, has no axis of samples.
         ShapeMismatchError: The samples do not fit the inputs.
     """
-    useless = _useless(model)
+    useless = _useless(model, twice=bool(wanted))
     _check_wanted(model, wanted, useless)
     alone = _Alone(model, dataset)
     refused = alone.refused | useless
@@ -94,6 +94,12 @@ def run_size(model: onnx.ModelProto, dataset: Dataset, names: Sequence[str]) -> 
     if fixed is not None:
         return fixed, ""
     alone = _Alone(model, dataset)
+    missing = [name for name in names if name not in alone.names]
+    if missing:
+        raise DataError(
+            f"output {missing[0]!r} of the original has no counterpart in the model, which has "
+            f"{', '.join(alone.names)}."
+        )
     bad = [name for name in names if name not in alone.outputs]
     if bad:
         raise _none(bad, alone.refused, list(alone.outputs))
@@ -204,8 +210,13 @@ def _differing(alone: NDArray[Any], together: NDArray[Any]) -> int | None:
     return int(rows[0]) if len(rows) else None
 
 
-def _useless(model: onnx.ModelProto) -> dict[str, str]:
-    """Return outputs that say nothing of a model's work, with the reason."""
+def _useless(model: onnx.ModelProto, *, twice: bool) -> dict[str, str]:
+    """Return outputs that say nothing of a model's work, with the reason.
+
+    Args:
+        model: The model.
+        twice: An output may be the same as another one: the user has chosen.
+    """
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = {value.name for value in model.graph.input} - weights
     makers = {name: node for node in model.graph.node for name in node.output}
@@ -220,7 +231,7 @@ def _useless(model: onnx.ModelProto) -> dict[str, str]:
             found[name] = f"output {name!r} is the same whatever the sample"
         elif origin in inputs:
             found[name] = f"output {name!r} is a copy of the input"
-        elif _identity(makers, name) in seen:
+        elif _identity(makers, name) in seen and not twice:
             found[name] = f"output {name!r} is the same as {seen[_identity(makers, name)]!r}"
         seen.setdefault(_identity(makers, name), name)
     return found
@@ -250,7 +261,7 @@ def _check_wanted(model: onnx.ModelProto, wanted: Sequence[str], useless: dict[s
                 where="--output",
             )
     for name in wanted:
-        if name in useless and "is the same as" not in useless[name]:
+        if name in useless:
             others = [one for one in known if one not in useless]
             raise OptionError(
                 f"{useless[name]}: it decides nothing.", where="--output", hint=_can(others)

@@ -384,8 +384,9 @@ def divergence(reference: Array, model: Array, reading: Reading) -> NDArray[np.f
     Returns:
         ``[N]``: KL(reference || model) in nats, averaged over positions. For vectors the squared
         error of the group of channels where its mean is largest, in units of the group's spread.
-        For integers the share of different ones. Finite: large where the model's output is no
-        number, 0 where the reference's is none.
+        For one integer a sample 1 where it is another; for several the different ones over the
+        mean number of those that :func:`_equal_share` counts. Finite: large where the model's
+        output is no number, 0 where the reference's is none.
     """
     known = ~np.isnan(reference.reshape(len(reference), -1)).any(axis=1)
     if reading.kind == "vector":
@@ -393,8 +394,10 @@ def divergence(reference: Array, model: Array, reading: Reading) -> NDArray[np.f
         found = errors[:, worst(-errors)]
         lost = _LOST_SQUARES
     elif reading.kind == "integers":
-        shape = (len(reference), -1)
-        found = (reference.reshape(shape) != model.reshape(shape)).mean(axis=1)
+        if reference.size == len(reference):
+            found = (reference.ravel() != model.ravel()).astype(np.float64)
+        else:
+            found = 1 - _equal_share(reference, model, reading.common)
         lost = 1.0
     else:
         p, q = probabilities(reference, reading), probabilities(model, reading)
@@ -418,7 +421,8 @@ class MeanDivergence:
     def __call__(self, reference: Sequence[Outputs], model: Sequence[Outputs]) -> float:
         """Return the mean over all samples of all batches; the largest of the outputs that decide.
 
-        A vector's batches of one shape are joined: the worst group is that of all samples.
+        A vector's batches of one shape are joined: the worst group is that of all samples. So are
+        those of integers, which are counted over the whole set.
         """
         return max(self._mean(reference, model, reading) for reading in self.reading.deciding)
 
@@ -427,7 +431,8 @@ class MeanDivergence:
     ) -> float:
         name = reading.output
         a, b = [outputs[name] for outputs in reference], [outputs[name] for outputs in model]
-        if reading.kind == "vector" and len({values.shape[1:] for values in (*a, *b)}) == 1:
+        joined = reading.kind in ("vector", "integers")
+        if joined and len({values.shape[1:] for values in (*a, *b)}) == 1:
             a, b = [np.concatenate(a)], [np.concatenate(b)]
         parts = [divergence(x, y, reading) for x, y in zip(a, b, strict=True)]
         return float(np.concatenate(parts).mean())
