@@ -7,8 +7,13 @@ import pytest
 from fuzz.twins import case
 from onnx import helper, numpy_helper
 
+from sprat.data.noise import Noise
 from sprat.data.options import DataOptions
 from sprat.errors import DataError, UnsupportedModelError
+from sprat.evaluate.constant import constant_answer
+from sprat.evaluate.evaluate import reference_on
+from sprat.evaluate.reading import guess_reading
+from sprat.model.inspect import tensor_infos
 from sprat.model.load import save
 from sprat.workflow.compare import compare
 from sprat.workflow.setting import open_setting
@@ -127,3 +132,21 @@ def test_infinite_scores_are_answers(tmp_path: Path) -> None:
     path = save(model, tmp_path / "model.onnx")
     e = compare(path, path, tmp_path / "data.npz").evaluation
     assert (e.invalid, e.agreement, e.error.divergence) == (0, 1, 0)
+
+
+def test_a_sample_without_a_number_does_not_hide_that_a_constant_would_pass() -> None:
+    """A mean with NaN in it agrees with nothing, and so seemed to lose all."""
+    model = build(
+        [helper.make_node("Gemm", ["x", "w"], ["y"])],
+        {"w": np.ones((4, 6), np.float32)},
+        {"x": ["n", 4]},
+        {"y": ["n", 6]},
+    )
+    values = np.tile(np.arange(6, dtype=np.float32), (20, 1))
+    values[3] = np.nan
+    samples = Noise(tensor_infos(model), tuple(range(20)), 0)
+    reading, _ = guess_reading(model, {"y": values}, kind="vector")
+    reference = reference_on(model, samples, "noise", reading, outputs={"y": values}, size=1)
+    constant = constant_answer(reference)
+    assert constant is not None
+    assert constant.hides_in(1.0)

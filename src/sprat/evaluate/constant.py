@@ -89,7 +89,9 @@ def _best(reference: Reference, reading: Reading) -> tuple[float, str]:
         top = values[counts.argmax()]
         words = _named(top, reference) if np.ndim(top) == 0 else ""
         return 100 * float(given.valid.sum() - counts.max()) / len(given.valid), words
-    tries = [given.values.mean(axis=0)] if reading.kind == "vector" else _modes(given.values)
+    # One sample without a number would make the mean none, and that agrees with nothing.
+    known = given.values[given.valid]
+    tries = [known.mean(axis=0)] if reading.kind == "vector" else _modes(known)
     before = float(given.valid.mean())
     scores = [_score(given, values, reading) for values in tries]
     return 100 * (before - max(scores)), ""
