@@ -15,12 +15,18 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 import sprat.workflow.verify as verifying
-from sprat.evaluate.types import Interval, Speed
+from sprat.browser.types import Loading, Proof
+from sprat.evaluate.types import Evaluation, Interval, OutputDistance, Speed
 from sprat.model.load import load, save
 from sprat.model.session import open_session, run
 from sprat.quantization.configs import Weights
 from sprat.quantization.quantize import quantize
-from sprat.workflow.confidence import doubt_of_drop, doubt_of_speed
+from sprat.workflow.confidence import (
+    browser_drop,
+    doubt_of_browser,
+    doubt_of_drop,
+    doubt_of_speed,
+)
 from sprat.workflow.verify import verify
 from tests.networks import mlp
 
@@ -128,3 +134,46 @@ def test_the_drop_in_a_browser_is_natives_on_all_samples(
     assert check.holds == (whole.drop <= bar)
     assert f"drop {whole.drop:+.2f} points" in check.figure
     assert "0 of them differently" in check.figure
+
+
+def measured(samples: int, drop: float, half: float, agreement: float = 0.9) -> Evaluation:
+    distance = OutputDistance(0.0, 0.0, 99.0, 0.0)
+    interval = Interval(drop - half, drop + half)
+    return Evaluation("test", samples, "accuracy", 1.0, 0.9, drop, interval, agreement, distance)
+
+
+def proof(own: Evaluation, web: Evaluation) -> Proof:
+    return Proof(
+        browser="",
+        runtime="",
+        isolated=False,
+        loading=Loading(loads=True),
+        against_native=own,
+        against_original=web,
+        native_drop=0.5,
+    )
+
+
+def test_a_browser_that_answers_as_native_does_has_natives_interval() -> None:
+    native = measured(636, 0.8, 0.5)
+    seen = proof(measured(256, 0.0, 1.07, agreement=1.0), measured(256, 0.5, 2.0))
+    drop, interval = browser_drop(native, seen)
+    assert (drop, interval) == (native.drop, native.interval)
+    assert doubt_of_browser(native, seen, 1.4) == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "web", "words", "samples"),
+    [(1.5, 0.3, "samples", 636), (0.3, 1.5, "samples in the browser", 256)],
+)
+def test_the_part_that_is_unsure_is_asked_for(
+    data: float, web: float, words: str, samples: int
+) -> None:
+    native = measured(636, 0.5, data)
+    seen = proof(measured(256, 0.0, web), measured(256, 0.5, 2.0))
+    said = doubt_of_browser(native, seen, 1.5)
+    needed = int(said.split()[4].replace(",", ""))
+    assert said == f"held, not shown: about {needed:,} {words} would settle it"
+    # 1.5 points falls with the root of the samples until both parts fit in the margin of 1 point.
+    assert 1.5 * (samples / needed) ** 0.5 <= (1 - 0.3**2) ** 0.5
+    assert needed <= 1.2 * samples * 1.5**2 / (1 - 0.3**2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from sprat.cli.app import app
 from sprat.errors import CostlyModelError, OptionError
 from sprat.graph.simplify import simplify
-from sprat.limits import MEMORY, NODES, SECONDS, Limit
+from sprat.limits import MEMORY, NODES, SECONDS, Limit, limited
 from sprat.model.load import load
 from sprat.model.session import open_session
 
@@ -127,3 +128,41 @@ def test_the_option_of_the_command_line(tmp_path: Path, monkeypatch: pytest.Monk
     done = CliRunner().invoke(app, [*words, "--max-nodes", "10"])
     assert isinstance(done.exception, CostlyModelError)
     assert CliRunner().invoke(app, [*words, "--max-nodes", "100"]).exit_code == 0
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the parent process hears of each step that begins."""
+    heard: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "sprat.limits.tell", lambda kind, **said: heard.append(said) if kind == "begin" else None
+    )
+    monkeypatch.setattr("sprat.limits._KEPT", set())
+    return heard
+
+
+def test_memory_of_other_threads_is_not_charged_to_a_model_that_kept_its_limit(
+    told: list[dict[str, Any]],
+) -> None:
+    """A search opens variants while others compute: what they take says nothing of the model."""
+    with pytest.raises(ZeroDivisionError), limited("opening the model", "m", 0):
+        raise ZeroDivisionError
+    for _ in range(2):
+        with limited("opening the model", "m", 0):
+            pass
+    with limited("opening the model", "another", 0):
+        pass
+    bounded = [said["memory"] == MEMORY.of(0) for said in told]
+    assert bounded == [True, True, False, True]
+
+
+def test_external_data_counts_for_the_limits(tmp_path: Path, told: list[dict[str, Any]]) -> None:
+    model = chain(1)
+    weight = numpy_helper.from_array(np.zeros((500, 1000), np.float32), "w")
+    model.graph.initializer.append(weight)
+    model.graph.node.append(helper.make_node("Identity", ["w"], ["unused"]))
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    load(path)
+    most = max(said["memory"] for said in told if said["stage"] == "loading the model")
+    assert most >= MEMORY.of(2_000_000)

@@ -19,6 +19,8 @@ from sprat.errors import CostlyModelError, OptionError
 from sprat.supervisor import tell
 
 _NUMBERS = itertools.count(1)
+#: Steps that kept their limits once, by what they do and to which model.
+_KEPT: set[tuple[str, str]] = set()
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Limit:
 SECONDS = Limit("--max-load-seconds", "SPRAT_MAX_LOAD_SECONDS", "s", 300.0, 1.0)
 #: What one step may add to the memory of the process.
 MEMORY = Limit("--max-load-memory", "SPRAT_MAX_LOAD_MEMORY", "GB", 3.0, 0.025)
+#: In GB: more than any machine has.
+_UNBOUNDED = 1e9
 #: Nodes of a model with its functions expanded.
 NODES = Limit("--max-nodes", "SPRAT_MAX_NODES", "nodes", 100_000)
 
@@ -88,6 +92,9 @@ def too_large(stage: str, where: str, memory: float) -> CostlyModelError:
 def limited(stage: str, where: str, size: int) -> Iterator[Callable[[], None]]:
     """Bound the time and memory of a step while inside.
 
+    Memory is that of the whole process. So it is bounded the first time alone: a search opens many
+    variants of a model that has kept the limit, while other threads take memory of their own.
+
     Args:
         stage: What the step does, such as "opening the model".
         where: The model.
@@ -102,6 +109,8 @@ def limited(stage: str, where: str, size: int) -> Iterator[Callable[[], None]]:
     """
     number, start = next(_NUMBERS), time.monotonic()
     seconds, memory = SECONDS.of(size), MEMORY.of(size)
+    if (stage, where) in _KEPT:
+        memory = _UNBOUNDED
 
     def check() -> None:
         if time.monotonic() - start > seconds:
@@ -117,5 +126,6 @@ def limited(stage: str, where: str, size: int) -> Iterator[Callable[[], None]]:
     )
     try:
         yield check
+        _KEPT.add((stage, where))
     finally:
         tell("end", number=number)

@@ -24,6 +24,15 @@ def external_files(model: onnx.ModelProto, path: Path) -> list[Path]:
     return sorted(_inside(path, location) for location in locations)
 
 
+def external_bytes(model: onnx.ModelProto, path: Path) -> int:
+    """Return how many bytes of external data a model takes in.
+
+    Raises:
+        ExternalDataError: As :func:`take_in` does.
+    """
+    return sum(length for _, _, length in (_part(tensor, path) for tensor in _external(model)))
+
+
 def take_in(model: onnx.ModelProto, path: Path) -> None:
     """Read external data into the model.
 

@@ -12,7 +12,7 @@ from sprat.errors import ModelFormatError, ModelNotFoundError
 from sprat.files import check_name, check_own, is_there, sha256, write_atomic
 from sprat.limits import limited
 from sprat.model.check import check, check_depth, check_text, too_deep
-from sprat.model.external import MAX_BYTES, external_files, take_in
+from sprat.model.external import MAX_BYTES, external_bytes, external_files, take_in
 from sprat.model.foreign import name_foreign
 from sprat.model.order import sort_nodes
 
@@ -35,10 +35,12 @@ def load(path: Path) -> onnx.ModelProto:
     """
     check_name(path)
     content = _read(path)
-    with limited("loading the model", str(path), len(content)) as in_time:
+    with limited("reading the model", str(path), len(content)):
         model = _parse(path, content)
         check_depth(model, str(path))
         check_text(model, str(path))
+    size = len(content) + external_bytes(model, path)
+    with limited("loading the model", str(path), size) as in_time:
         take_in(model, path)
         in_time()
         sort_nodes(model)

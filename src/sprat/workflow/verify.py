@@ -16,7 +16,7 @@ from sprat.model.wire import NETWORKS_MBPS, RUNTIME_BROTLI_BYTES, download_secon
 from sprat.progress import Progress, silent
 from sprat.workflow.compare import Comparison, besides, compare_in
 from sprat.workflow.compile import Trial, spread_feeds, tried
-from sprat.workflow.confidence import browser_drop, doubt_of_drop, doubt_of_speed
+from sprat.workflow.confidence import browser_drop, doubt_of_browser, doubt_of_drop, doubt_of_speed
 from sprat.workflow.measure import NO_VISITS
 from sprat.workflow.plan import SAMPLES, Plan
 from sprat.workflow.prove import prove
@@ -263,7 +263,7 @@ def _browser_drop_check(
         f"{len(own.flips)} of them differently"
     )
     check = Check("accuracy in it", figure, f"at most {max_drop:g} points", drop <= max_drop)
-    return _doubted(check, doubt_of_drop(drop, interval, own.samples, max_drop), confident)
+    return _doubted(check, doubt_of_browser(native, proof, max_drop), confident)
 
 
 def _visit_check(proof: Proof, most: float) -> Check:
