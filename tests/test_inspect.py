@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import subprocess
@@ -141,6 +142,10 @@ def test_the_command_line_says_what_is_not_counted(tmp_path: Path) -> None:
     assert "must be INPUT=" in said("--shape", "other=1x3x16x16")
     (tmp_path / "preprocessor_config.json").write_text('{"size": {"height": 16, "width": 16}}')
     assert "not counted" not in said()
+    model = _freed()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 8
+    save(model, path)  # eight samples in each run
+    assert "M multiply-adds a run" in said()
 
 
 def test_shapes_that_could_grow_are_not_followed() -> None:
@@ -218,11 +223,15 @@ def test_architecture_and_advice_fit_the_model(
 ) -> None:
     found = _inspect(model, tmp_path)
     assert found.architecture == words
-    optimize, int8, half = found.advice
+    optimize, *int8, half = found.advice  # none of int8 where all weights are small
     path = shlex.quote(str(tmp_path / "model.onnx"))
     assert optimize.command == f"sprat optimize {path} --data DATA --out small"
     assert f"{bits:g} bits" in optimize.why
-    assert optimize.expected_bytes < int8.expected_bytes < half.expected_bytes <= found.wire.brotli
+    sizes = [advice.expected_bytes for advice in (optimize, *int8, half)]
+    assert sizes == sorted(set(sizes))
+    assert sizes[-1] <= found.wire.brotli
+    weights = [tensor.dims for tensor in model.graph.initializer]
+    assert bool(int8) == any(math.prod(dims) >= 1024 for dims in weights)
 
 
 def test_a_stranger_s_names_do_not_reach_the_shell(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from sprat.lean.plan import Plan, plan_text, schema_text
 from sprat.model.load import load, save
 from sprat.quantization.configs import Float16, RateDistortion, Weights
 from sprat.quantization.quantize import quantize
-from sprat.workflow.compile import compile
+from sprat.workflow.compile import Trial, checked, compile
 from tests.lean import case, gap, gaps, native, noise, random, single
 from tests.networks import build, cnn, mlp, table
 from tests.random_graphs import network
@@ -584,6 +584,21 @@ def test_a_plan_that_the_runtime_refuses_is_not_written(tmp_path: Path) -> None:
     assert "refused its own plan" in caught.value.what
     assert "Use ONNX Runtime Web for this model, and report this" in caught.value.hint
     assert not (tmp_path / "out").exists()
+
+
+def test_samples_of_unlike_shapes_are_told_and_one_shape_can_be_stated(tmp_path: Path) -> None:
+    """A plan is of one shape: neither the model nor the runtime is at fault."""
+    model = single("Relu", [1, "t"])
+    path = save(model, tmp_path / "model.onnx")
+    feeds = tuple({"x": random(1, 4 + i % 2)} for i in range(4))
+    with pytest.raises(LeanUnsupportedError, match="samples have unlike shapes") as caught:
+        checked(path, model, Trial(feeds, place="node"))
+    assert "--shape x=1x4" in caught.value.hint
+    assert "report" not in str(caught.value)
+    found = checked(path, model, Trial(feeds, {"x": (1, 5)}, place="node"))
+    assert found.samples == 2
+    with pytest.raises(LeanUnsupportedError, match=r"no sample .* has that shape"):
+        checked(path, model, Trial(feeds, {"x": (1, 9)}, place="node"))
 
 
 def test_wrong_inputs_are_told() -> None:

@@ -18,8 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sprat.data.options import DataOptions
 from sprat.errors import NoGainError
-from sprat.graph.precision import in_float32, to_float32
+from sprat.graph.precision import in_float32, precision_note, to_float32
 from sprat.graph.proof import gap
+from sprat.model.inspect import inspect
 from sprat.model.load import load, total_bytes
 from sprat.model.result import checker_refusal
 from sprat.model.session import open_session, run
@@ -145,9 +146,48 @@ def test_without_data_the_note_is_there_too(
 
 def test_half_of_half_is_no_gain(tmp_path: Path) -> None:
     path, _ = _placed(_half(), tmp_path)
-    with pytest.raises(NoGainError, match="made the file larger"):
+    with pytest.raises(NoGainError, match="float16 already") as caught:
         quantize_file(path, tmp_path / "out.onnx", "float16")
+    assert "weights" in caught.value.hint
     assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize("build", [_half, _behind_casts])
+def test_float16_is_not_advised_to_a_model_of_float16(
+    build: Callable[[], onnx.ModelProto], tmp_path: Path
+) -> None:
+    path, _ = _placed(build(), tmp_path)
+    commands = [advice.command for advice in inspect(path).advice]
+    assert any("--method weights" in command for command in commands)
+    assert not any("--method float16" in command for command in commands)
+
+
+def test_int8_weights_are_not_advised_where_all_weights_are_small(tmp_path: Path) -> None:
+    """The method refuses them, and its hint leads back to inspect."""
+    weight = numpy_helper.from_array(np.ones((8, 16), np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 16])],
+        [weight],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    with pytest.raises(NoGainError, match="below 1,024"):
+        quantize_file(path, tmp_path / "out.onnx", "weights")
+    assert not any("--method weights" in advice.command for advice in inspect(path).advice)
+
+
+def test_float16_is_advised_to_a_model_of_float64(tmp_path: Path) -> None:
+    path, _ = _placed(_double(), tmp_path)
+    assert any("--method float16" in advice.command for advice in inspect(path).advice)
+
+
+def test_the_note_says_what_is_float16() -> None:
+    assert precision_note(_half()).startswith("the model is float16: ")
+    assert precision_note(_behind_casts()).startswith("the model's weights are float16: ")
 
 
 def test_float64_becomes_float16(tmp_path: Path) -> None:

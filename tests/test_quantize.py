@@ -84,6 +84,20 @@ def test_excluded_layers_stay_float() -> None:
     assert any(t.name == "w1" for t in found.graph.initializer)
 
 
+def test_float16_takes_a_weight_that_is_an_output() -> None:
+    """As constant folding leaves a table of priors; the converter gives such an output no maker."""
+    model = clean(mlp())
+    table = np.linspace(-1, 1, 40, dtype=np.float32).reshape(10, 4)
+    model.graph.initializer.append(numpy_helper.from_array(table, "priors"))
+    model.graph.output.append(
+        helper.make_tensor_value_info("priors", TensorProto.FLOAT, table.shape)
+    )
+    found = quantize(model, Float16())
+    assert [o.name for o in found.graph.output] == [o.name for o in model.graph.output]
+    got = open_session(found).run(["priors"], feeds(model, 2))[0]
+    assert np.abs(np.asarray(got) - table).max() < 1e-3
+
+
 def test_nothing_to_do_is_an_error() -> None:
     model = clean(mlp())
     with pytest.raises(NoGainError, match="changed nothing"):

@@ -76,7 +76,7 @@ def evaluation(drop: float, split: str = "val", flips: tuple[Flip, ...] = ()) ->
         model=0.95 - drop / 100,
         drop=drop,
         interval=Interval(drop - 0.6, drop + 0.6),
-        agreement=0.987,
+        agreement=0.987 if flips else 1.0,
         error=OutputDistance(1.5, 0.2, 21.0, 0.01),
         flips=flips,
     )
@@ -467,6 +467,13 @@ def test_a_choice_without_a_test_set_says_so() -> None:
     english = Parsed(render(choice_of(make_run(), test=None))).text("en")
     assert "Measured on the samples that the choice was made on" in english
     assert "No sample changed its answer." in english
+
+
+def test_answers_that_agree_by_degrees_are_not_called_unchanged() -> None:
+    degrees = replace(evaluation(0.55, "test"), metric="concordance", agreement=0.9945)
+    english = Parsed(render(choice_of(make_run(), test=degrees))).text("en")
+    assert "No sample changed its answer." not in english
+    assert "These answers agree by degrees, 99" in english
 
 
 def test_an_interval_beyond_the_budget_is_pointed_out(page: str) -> None:

@@ -1,5 +1,7 @@
 """Dead twins: no measure may take a model that lost what the original does for a good one."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,26 @@ def test_a_detector_without_scores_is_told(tmp_path: Path) -> None:
     assert e.metric == "concordance"
     assert e.drop > 50
     assert e.worst.startswith("channels 4 to ")
+
+
+@pytest.mark.parametrize("kind", ["vector", "detector"])
+def test_no_flips_are_counted_where_answers_agree_by_degrees(tmp_path: Path, kind: str) -> None:
+    """A dead twin of a detector has "0 samples flipped" only because none can be counted."""
+    found = case(kind, 5)
+    model, data = found.write(tmp_path)
+    *_, (_, last) = dead_twins(found, 5)
+    twin = save(last, tmp_path / "twin.onnx")
+
+    def said(other: Path) -> str:
+        command = [sys.executable, "-m", "sprat", "compare", str(model), str(other)]
+        done = subprocess.run(
+            [*command, "--data", str(data)], capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    assert "concordance" in said(twin)
+    assert "flipped" not in said(twin)
+    assert "0 samples flipped" in said(model)
 
 
 def test_the_output_that_suffers_most_decides(tmp_path: Path) -> None:

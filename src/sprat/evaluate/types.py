@@ -100,6 +100,14 @@ class Evaluation:
     first_invalid: str = ""
     lost: int = 0
 
+    @property
+    def changed(self) -> int | None:
+        """How many samples changed their answer.
+
+        None where they agree by degrees, as vectors and masks do: no answer is the same or not.
+        """
+        return len(self.flips) if self.flips or self.agreement == 1 else None
+
 
 @dataclass(frozen=True)
 class Speed:

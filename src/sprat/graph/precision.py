@@ -51,7 +51,8 @@ def precision_note(model: onnx.ModelProto) -> str:
         return ""
     kept = any(value.type.tensor_type.elem_type in kinds for value in _faces(model))
     rest = "; inputs and outputs keep their types" if kept else ""
-    return f"the model is {_names_of(kinds)}: what is made of it computes in float32{rest}"
+    what = "the model is" if kept else "the model's weights are"
+    return f"{what} {_names_of(kinds)}: what is made of it computes in float32{rest}"
 
 
 def _cast_at_border(graph: onnx.GraphProto) -> set[str]:

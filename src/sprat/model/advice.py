@@ -32,6 +32,7 @@ _FLOATS = frozenset(
         onnx.TensorProto.DOUBLE,
     }
 )
+_HALVES = frozenset({onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16})
 _INTEGERS = frozenset(
     {
         onnx.TensorProto.INT8,
@@ -41,6 +42,8 @@ _INTEGERS = frozenset(
         onnx.TensorProto.INT32,
     }
 )
+#: The method 'weights' leaves a weight of fewer numbers float.
+_LEAST_INT8 = 1024
 #: br-11 bytes of a node: its name, its attributes, its small tensors.
 _NODE_BYTES = 40
 
@@ -79,24 +82,23 @@ def advise(path: Path, model: onnx.ModelProto, wire: WireBytes) -> tuple[Advice,
         if plain
         else (_OTHER_BITS, "depthwise and 1x1 convolutions and matrix products")
     )
-    return (
+    advice = [
         Advice(
             f"sprat optimize {name} --data DATA --out small",
             "the smallest that holds your accuracy, which your data decide; "
             f"{kind} usually take about {bits:g} bits a weight",
             expected(bits / 8),
-        ),
-        Advice(
-            f"sprat quantize {name} --method weights -o small.onnx",
-            "int8 weights; needs no data",
-            expected(_INT8_BYTES),
-        ),
-        Advice(
-            f"sprat quantize {name} --method float16 -o half.onnx",
-            "half the bits, nearly the same outputs; needs no data",
-            expected(_FLOAT16_BYTES),
-        ),
-    )
+        )
+    ]
+    if max(floats.values(), default=0) >= _LEAST_INT8:
+        what = "int8 weights; needs no data"
+        command = f"sprat quantize {name} --method weights -o small.onnx"
+        advice.append(Advice(command, what, expected(_INT8_BYTES)))
+    if sum(floats[key] for key, t in tensors.items() if t.data_type in _HALVES) <= count / 2:
+        what = "half the bits, nearly the same outputs; needs no data"
+        command = f"sprat quantize {name} --method float16 -o half.onnx"
+        advice.append(Advice(command, what, expected(_FLOAT16_BYTES)))
+    return tuple(advice)
 
 
 def _without_floats(model: onnx.ModelProto) -> str:

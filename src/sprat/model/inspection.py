@@ -91,7 +91,8 @@ class Inspection:
         operators: Count of nodes by operator type.
         dtypes: Bytes of initializers by element type.
         layers: Nodes with weights, largest first.
-        multiply_adds: Of one sample; of those layers alone whose shapes are known.
+        multiply_adds: Of one sample, or of a run where the first axis is fixed; of those layers
+            alone whose shapes are known.
         uncounted: Layers that compute, and whose shapes depend on a free dimension.
         free: Dimensions of inputs that no one stated; the first axis counts one sample.
         waste: What cleaning would remove, in words.

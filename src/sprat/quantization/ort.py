@@ -172,11 +172,32 @@ def convert_float16(model: onnx.ModelProto, config: Float16) -> onnx.ModelProto:
 
     with _workshop("float16", model):
         copy = name_nodes(model)
+        _give_stored_outputs_a_node(copy)
         converted: onnx.ModelProto = convert_float_to_float16(
             copy, keep_io_types=True, node_block_list=list(config.exclude)
         )
     sort_nodes(converted)  # its casts come last
     return converted
+
+
+def _give_stored_outputs_a_node(model: onnx.ModelProto) -> None:
+    """Let an Identity make each output that is a weight, in place.
+
+    Constant folding leaves such outputs. The converter puts a Cast before every output, and its
+    input has no maker where the output had none.
+    """
+    outputs = {value.name for value in model.graph.output}
+    taken = outputs | {name for node in model.graph.node for name in (*node.input, *node.output)}
+    taken |= {tensor.name for tensor in model.graph.initializer}
+    for tensor in model.graph.initializer:
+        if tensor.name not in outputs:
+            continue
+        made, name = tensor.name, f"{tensor.name}_stored"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        tensor.name = name
+        model.graph.node.insert(0, onnx.helper.make_node("Identity", [name], [made], name=name))
 
 
 def _method(name: Calibration) -> Any:

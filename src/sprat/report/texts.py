@@ -230,6 +230,9 @@ TEXTS: dict[str, Text] = {
         "{flips} answers differ; largest difference of an output {largest}.",
         "{flips} 个答案不同；输出的最大差异为 {largest}。",
     ),
+    "browser_by_degrees": Text(
+        "Largest difference of an output {largest}.", "输出的最大差异为 {largest}。"
+    ),
     "browser_seen": Text("The page's preprocessing", "网页的预处理"),
     "browser_seen_figure": Text(
         "{exact} of {samples} images give the same bits as Pillow, largest difference {largest}; "
@@ -309,6 +312,10 @@ TEXTS: dict[str, Text] = {
     # samples that flipped
     "flips": Text("Samples that changed their answer", "答案改变的样本"),
     "flips_none": Text("No sample changed its answer.", "没有样本的答案发生改变。"),
+    "flips_by_degrees": Text(
+        "These answers agree by degrees, {agreement} on average: no single ones can be shown.",
+        "这些答案只有相近程度之分，平均一致率 {agreement}，无法列出单个改变的样本。",
+    ),
     "flips_count": Text(
         "{count} of {samples} samples of {split}, the original's surest answers first.",
         "{split} 的 {samples} 个样本中有 {count} 个，按原模型的把握从高到低排列。",

@@ -28,6 +28,7 @@ from sprat.lean.compile import Compiled, compile_model
 from sprat.lean.plan import Plan, plan_text
 from sprat.model.inspect import TensorInfo, fixed_batch, tensor_infos
 from sprat.model.load import load, model_file
+from sprat.model.nodes import printable, shown
 from sprat.model.session import Feeds, open_session, run
 from sprat.model.wire import brotli_bytes
 from sprat.output import OutputFolder
@@ -185,20 +186,51 @@ def checked(
         progress: Told how far the work is.
 
     Raises:
-        LeanUnsupportedError: The lean runtime cannot do a node, which is named.
+        LeanUnsupportedError: The lean runtime cannot do a node, which is named; the samples have
+            unlike shapes.
         LeanMismatchError: It answers otherwise than native.
         InputError: A shape is wrong; there is neither Node nor a browser.
         OutputError: The lean runtime was not built.
     """
     on = trial or Trial()
-    known = {name: v.shape for name, v in on.feeds[0].items()} if on.feeds else {}
+    given = _of_one_shape(path, on.feeds, on.shapes)
+    known = {name: v.shape for name, v in given[0].items()} if given else {}
     made = compile_model(model, shapes=known | dict(on.shapes), progress=progress)
-    feeds = on.feeds or tuple(_random(made.plan, seed) for seed in range(on.random))
+    feeds = given or tuple(_random(made.plan, seed) for seed in range(on.random))
     progress("checking", 0, 1)
     answer = answers([Case(plan_text(made.plan), made.weights, feeds)], on.place)[0]
     largest = _compared(path, model, feeds, answer)
     progress("checking", 1, 1)
     return Checked(made, answer.place, len(feeds), largest, answer.heaps[1], answer.seconds)
+
+
+def _of_one_shape(
+    path: Path, feeds: tuple[Feeds, ...], shapes: Mapping[str, Sequence[int]]
+) -> tuple[Feeds, ...]:
+    """Return the samples of the stated shapes; unlike ones are refused."""
+    if not feeds:
+        return feeds
+    stated = {name: tuple(shape) for name, shape in shapes.items() if name in feeds[0]}
+    fitting = tuple(f for f in feeds if all(f[n].shape == shape for n, shape in stated.items()))
+    if not fitting:
+        name, there = next(
+            (n, feed[n].shape) for feed in feeds for n in stated if feed[n].shape != stated[n]
+        )
+        raise LeanUnsupportedError(
+            f"no sample of the {len(feeds)} that were tried has that shape.",
+            where=f"--shape {printable(name)}",
+            hint=f"One that is there: {'x'.join(map(str, there))}.",
+        )
+    for name in fitting[0]:
+        there = min(feed[name].shape for feed in fitting)
+        if any(feed[name].shape != there for feed in fitting):
+            text = f"{printable(name)}={'x'.join(map(str, there))}"
+            raise LeanUnsupportedError(
+                "samples have unlike shapes, and a plan for the lean runtime is of one shape.",
+                where=f"{path}, input {shown(name)}",
+                hint=f"State it (--shape {text}), or use ONNX Runtime Web for this model.",
+            )
+    return fitting
 
 
 def tried(

@@ -125,8 +125,8 @@ def in_words(proof: Proof) -> str:
         return f"does not load: {proof.loading.cause}"
     e = proof.against_native
     said = ["loads"]
-    if e is not None:
-        said.append(f"{len(e.flips)} of {e.samples} answers differ from native")
+    if e is not None and e.changed is not None:
+        said.append(f"{e.changed} of {e.samples} answers differ from native")
     said += [
         f"first prediction {v.seconds:.2f} s at {v.mbps:g} Mbps"
         for v in proof.visits

@@ -27,7 +27,7 @@ from sprat.evaluate.reading import guess_reading
 from sprat.evaluate.speed import measure_speed
 from sprat.evaluate.types import Evaluation, Speed
 from sprat.files import is_there
-from sprat.graph.precision import in_float32, runnable
+from sprat.graph.precision import in_float32, other_precisions, runnable
 from sprat.graph.simplify import Simplified, simplify
 from sprat.graph.transforms import take_weights_out_of_inputs
 from sprat.model.inspect import fixed_batch, tensor_infos
@@ -298,8 +298,15 @@ def _ready(
 def _check_gain(original: Path, made: onnx.ModelProto, method: str) -> None:
     """Hold a result against the original's own bytes, which may be half of its float32 form's."""
     before, after = len(total_bytes(original)), made.ByteSize()
-    if after >= before:
-        raise NoGainError(f"{method} quantization made the file larger: {before} to {after} bytes.")
+    if after < before:
+        return
+    if method == "float16" and onnx.TensorProto.FLOAT16 in other_precisions(load(original)):
+        raise NoGainError(
+            f"its weights are float16 already: {before} bytes would become {after}.",
+            where="--method float16",
+            hint="--method weights makes a float16 model smaller, too.",
+        )
+    raise NoGainError(f"{method} quantization made the file larger: {before} to {after} bytes.")
 
 
 def _compare_on_noise(

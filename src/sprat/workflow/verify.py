@@ -259,8 +259,8 @@ def _browser_drop_check(
     figure = (
         f"drop {drop:+.2f} points (95 % {interval.low:+.2f} to {interval.high:+.2f}): native's "
         f"{native.drop:+.2f} on all {native.samples} {native.split} samples, and "
-        f"{drop - native.drop:+.2f} on the {own.samples} that the browser answered, "
-        f"{len(own.flips)} of them differently"
+        f"{drop - native.drop:+.2f} on the {own.samples} that the browser answered"
+        f"{'' if own.changed is None else f', {own.changed} of them differently'}"
     )
     check = Check("accuracy in it", figure, f"at most {max_drop:g} points", drop <= max_drop)
     return _doubted(check, doubt_of_browser(native, proof, max_drop), confident)

@@ -72,6 +72,7 @@ def show(found: Comparison) -> None:
         note(line)
     e, speed = found.evaluation, found.speed
     before, after = found.reference_wire, found.model_wire
+    flipped = "" if e.changed is None else f"{e.changed} samples flipped"
     table(
         "",
         ["", ">reference", ">model", "difference"],
@@ -83,7 +84,7 @@ def show(found: Comparison) -> None:
                 f"drop {e.drop:+.2f} points, 95 % {e.interval.low:+.2f} to "
                 f"{e.interval.high:+.2f}{besides(e)}",
             ),
-            ("agreement", "", f"{e.agreement:.2%}", f"{len(e.flips)} samples flipped"),
+            ("agreement", "", f"{e.agreement:.2%}", flipped),
             (
                 "outputs",
                 "",

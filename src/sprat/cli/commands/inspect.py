@@ -91,8 +91,10 @@ def _shapes(model: Path, given: list[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _work(found: Inspection) -> str:
-    """Say how much one sample computes, and what is not counted."""
-    counted = f"{found.multiply_adds / 1e6:,.0f} M multiply-adds a sample"
+    """Say how much one sample, or a run of a fixed first axis, computes; what is not counted."""
+    first = found.inputs[0].shape[:1] if found.inputs else ()
+    several = any(isinstance(size, int) and size > 1 for size in first)
+    counted = f"{found.multiply_adds / 1e6:,.0f} M multiply-adds a {'run' if several else 'sample'}"
     if not found.uncounted:
         return counted
     why = f"{', '.join(found.free[:3])} free" if found.free else "their shapes are not known"

@@ -147,10 +147,11 @@ def _rightness(proof: Proof) -> list[tuple[str, ...]]:
 
 
 def _evaluation(e: Evaluation) -> str:
+    flips = "" if e.changed is None else f"{e.changed} flips, "
     return (
         f"{e.metric} {e.reference:.2%} -> {e.model:.2%} of {e.samples} {e.split} samples, drop "
         f"{e.drop:+.2f} points (95 % {e.interval.low:+.2f} to {e.interval.high:+.2f}), "
-        f"{len(e.flips)} flips, largest output difference {e.error.max_abs:.3g}"
+        f"{flips}largest output difference {e.error.max_abs:.3g}"
     )
 
 
