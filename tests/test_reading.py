@@ -166,8 +166,9 @@ def test_divergence_of_a_mask_counts_what_agreement_counts() -> None:
     mask[:9, 7] = 3
     empty = np.zeros_like(mask)
     assert np.isclose(divergence(mask, empty, reading).mean(), 1)
-    by_one = [{"y": row[None]} for row in mask], [{"y": row[None]} for row in empty]
-    assert np.isclose(MeanDivergence(reading)(*by_one), 1)
+    wanted: list[Outputs] = [{"y": row[None]} for row in mask]
+    got: list[Outputs] = [{"y": row[None]} for row in empty]
+    assert np.isclose(MeanDivergence(reading)(wanted, got), 1)
     assert divergence(mask, mask, reading).max() == 0
     one = np.array([0, 0, 0, 1])
     assert divergence(one, np.zeros(4, np.int64), reading).mean() == 0.25
