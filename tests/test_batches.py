@@ -244,7 +244,7 @@ def test_without_labels_every_output_that_can_be_measured_decides(
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
-        ("boxes", DataError, r"'boxes' has .*shape.*Outputs that can decide: y, yes"),
+        ("boxes", DataError, r"'boxes' has .*shape.*Outputs that can decide: y, y_copy, yes"),
         ("table", OptionError, r"'table' is the same whatever the sample.*can decide: y, "),
         ("x_copy", OptionError, r"'x_copy' is a copy of the input.*can decide: y, "),
         ("none", OptionError, r"there is no output 'none'; the model has table, x_copy, y"),
